@@ -1,0 +1,381 @@
+"""The agent: from a configuration to running streams, and back to nothing without loss.
+
+Owns the order of starting and stopping, the signals, and the wiring of all parts; has no logic
+of its own about files or Kafka. `run` is the whole life of the process but for its exit.
+
+Stopping has two phases: read no more; then wait for what was sent, commit, close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import socket
+from collections.abc import Coroutine, Mapping
+from functools import partial
+from typing import Any, Final
+
+from singer import __version__
+from singer.base.clock import SystemClock
+from singer.base.config import ClusterConfig, Config, DestinationConfig, StreamConfig
+from singer.base.errors import StateError
+from singer.base.events import (
+    AgentStarted,
+    AgentStopped,
+    AgentStopping,
+    Emit,
+    InternalError,
+    LedgerBalance,
+    PositionsUnwritten,
+    ScanFailed,
+)
+from singer.base.ledger import Ledger
+from singer.base.ports import Clock
+from singer.budget import Budget
+from singer.files.threads import DeviceThreads
+from singer.files.wakeup import Wakeup
+from singer.files.walk import Walker
+from singer.kafka.cluster import KafkaCluster
+from singer.kafka.embedded import EmbeddedCluster
+from singer.locality.zone import resolve
+from singer.observe.arrivals import Arrivals
+from singer.pipeline import Destination, Services
+from singer.positions.breaker import CrashBreaker
+from singer.positions.sqlite import SqlitePositions
+from singer.positions.state_dir import StateDir
+from singer.readers.text import TextReader
+from singer.stream import Stream
+from singer.writers.dead_letters import DeadLetters
+from singer.writers.kafka import KafkaWriter
+
+#: How often positions of files that are gone are looked for; the first time after a part of it.
+_UPKEEP_SECONDS: Final = 6 * 3600.0
+#: How often `--once` looks whether everything is delivered.
+_ONCE_POLL_SECONDS: Final = 0.01
+#: What closing connections may take, once everything is settled or given up.
+_CLOSE_SECONDS: Final = 3.0
+
+
+def run(config: Config, *, once: bool, emit: Emit) -> int:
+    """Run until SIGTERM or SIGINT, or (`once`) until everything there is delivered.
+
+    Returns the exit status: 0, 75 when data was left to deliver, 70 after a bug. Raises
+    StateError when the state directory cannot be used. The caller is expected to leave with
+    `os._exit`: a thread may hang in a read for ever.
+    """
+    clock = SystemClock()
+    state = StateDir(config.agent.state_dir)
+    breaker = CrashBreaker(state, emit)
+    breaker.open()
+    _raise_file_limit()
+    try:
+        return asyncio.run(Agent(config, state, breaker, once=once, emit=emit, clock=clock).main())
+    finally:
+        breaker.close()
+        state.close()
+
+
+class Agent:
+    """One run of the agent, on the loop that runs `main`."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: StateDir,
+        breaker: CrashBreaker,
+        *,
+        once: bool,
+        emit: Emit,
+        clock: Clock,
+    ) -> None:
+        self.ledger = Ledger()
+        self.streams: list[Stream] = []
+        self._config = config
+        self._state = state
+        self._breaker = breaker
+        self._once = once
+        self._emit = emit
+        self._clock = clock
+        self._status = os.EX_OK
+        self._stop = asyncio.Event()
+        self._stop_cause = ""
+        self._embedded: dict[str, EmbeddedCluster] = {}
+        self._clusters: dict[str, KafkaCluster] = {}
+        self._arrivals: list[Arrivals] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._positions = SqlitePositions(
+            state.positions,
+            emit=emit,
+            clock=clock,
+            commit_every_seconds=config.agent.commit_every,
+        )
+        self._dead_letters = DeadLetters(
+            state.dead_letters,
+            max_bytes=config.agent.dead_letters.max_bytes,
+            files=config.agent.dead_letters.files,
+            emit=emit,
+            clock=clock,
+        )
+
+    def request_stop(self, cause: str) -> None:
+        """Begin to stop; again is allowed and changes nothing."""
+        if not self._stop.is_set():
+            self._stop_cause = cause
+            self._stop.set()
+
+    async def main(self) -> int:
+        """Start, wait, stop; returns the exit status. Raises StateError if it cannot start."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._crashed)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
+        await self._positions.open()
+        wakeup = Wakeup(loop, self._emit)
+        try:
+            await self._start(loop, wakeup)
+            await self._wait()
+        finally:
+            await self._wind_up()
+            wakeup.close()
+        self._emit(AgentStopped(status=self._status))
+        return self._status
+
+    # --- starting -----------------------------------------------------------------------------
+
+    async def _start(self, loop: asyncio.AbstractEventLoop, wakeup: Wakeup) -> None:
+        config, agent = self._config, self._config.agent
+        agent_id = agent.id or _machine_id()
+        zones = resolve(agent.locality, emit=self._emit)
+        await self._connect(agent_id, zones)
+        services = Services(
+            loop=loop,
+            spawn=self._spawn,
+            clock=self._clock,
+            emit=self._emit,
+            threads=DeviceThreads(),
+            wakeup=wakeup,
+            breaker=self._breaker,
+        )
+        budget = Budget(agent.memory, clusters=len(self._clusters))
+        for stream in config.streams:
+            self.streams.append(
+                Stream(
+                    stream,
+                    {d.name: self._destination(stream, d, budget) for d in stream.publish},
+                    services,
+                    self._positions,
+                    Walker(
+                        stream.paths,
+                        stream.exclude,
+                        rotated=stream.rotated,
+                        own=(self._state.path,),
+                    ),
+                    rescan_seconds=agent.rescan,
+                    close_idle_seconds=agent.close_idle,
+                    positions_lost=self._positions.recovered,
+                )
+            )
+        self._emit(
+            AgentStarted(
+                version=__version__,
+                agent_id=agent_id,
+                state_dir=self._state.path,
+                zone="/".join(zones) or "unknown",
+                streams=len(self.streams),
+                clusters=len(self._clusters),
+            )
+        )
+        for started in self.streams:
+            started.start()
+        self._spawn(self._keep_up())
+
+    async def _connect(self, agent_id: str, zones: tuple[str, ...]) -> None:
+        labels = self._config.agent.labels
+        client_id = ",".join([f"singer-{agent_id}", *(f"{k}={v}" for k, v in labels.items())])
+        for name, config in _used(self._config).items():
+            embedded = None
+            if config.embedded is not None:
+                embedded = self._embedded[name] = EmbeddedCluster(config.embedded)
+                await self._forget_positions_of(name)
+            self._clusters[name] = cluster = KafkaCluster(
+                config,
+                bootstrap=embedded.bootstrap if embedded else ",".join(config.bootstrap),
+                host=agent_id,
+                client_id=client_id,
+                zones=zones,
+                emit=self._emit,
+                clock=self._clock,
+                embedded=embedded,
+            )
+            await cluster.start()
+            if embedded is not None and config.embedded is not None and config.embedded.show:
+                self._arrivals.append(Arrivals(embedded.bootstrap))
+
+    async def _forget_positions_of(self, cluster: str) -> None:
+        """An embedded cluster is empty at each start, so nothing was delivered to it."""
+        for stream in self._config.streams:
+            for destination in stream.publish:
+                if destination.cluster == cluster:
+                    await self._positions.forget_destination(stream.name, destination.name)
+
+    def _destination(
+        self, stream: StreamConfig, config: DestinationConfig, budget: Budget
+    ) -> Destination:
+        return Destination(
+            stream=stream.name,
+            name=config.name,
+            reader=TextReader(stream.reader),
+            writer=KafkaWriter(self._clusters[config.cluster], config),
+            committer=self._positions,
+            account=self.ledger.account(stream.name, config.name),
+            ceilings=budget.destination(config.cluster, shadow=config.shadow),
+            partition_ceiling=partial(budget.partition, config.cluster, config.topic),
+            file_ceiling=budget.file,
+            dead_letters=self._dead_letters,
+            rotate_grace_seconds=stream.rotate_grace,
+            flush_partial_after_seconds=stream.flush_partial_after,
+            once=self._once,
+        )
+
+    # --- running ------------------------------------------------------------------------------
+
+    async def _wait(self) -> None:
+        while self._once and not self._stop.is_set():
+            if all(stream.caught_up for stream in self.streams):
+                self.request_stop("everything is delivered")
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ONCE_POLL_SECONDS):
+                    await self._stop.wait()
+                self._status = self._status or os.EX_TEMPFAIL  # asked to stop before the end
+        await self._stop.wait()
+
+    async def _keep_up(self) -> None:
+        """Accept a recovered store once all files are known; drop rows of files long gone."""
+        for stream in self.streams:
+            await stream.scanned.wait()
+        if self._positions.recovered:
+            await self._try("accept the recovered positions", self._positions.accept_recovery())
+        while True:
+            await asyncio.sleep(_UPKEEP_SECONDS)
+            await self._try("drop positions of files long gone", self._prune())
+
+    async def _prune(self) -> None:
+        present: set[int] = set()
+        for stream in self.streams:
+            rows = await stream.present_rows()
+            if rows is None:
+                return
+            present |= rows
+        forget_after_ns = int(self._config.agent.forget_after * 1e9)
+        await self._positions.prune(self._clock.now_ns() - forget_after_ns, keep=present)
+
+    async def _try(self, step: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except StateError as error:
+            self._emit(
+                ScanFailed(stream="*", cause=f"{step}: {error}", retry_seconds=_UPKEEP_SECONDS)
+            )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._bug("run a task", error)
+
+    def _crashed(self, _: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        error = context.get("exception") or RuntimeError(context.get("message"))
+        self._bug("run the loop", error)
+
+    def _bug(self, step: str, error: BaseException) -> None:
+        # Positions make a restart safe; going on with half a state would not be.
+        self._emit(InternalError.of(step, error))
+        self._status = os.EX_SOFTWARE
+        self.request_stop("internal error")
+
+    def _signalled(self, name: str) -> None:
+        if self._stop.is_set():
+            os._exit(os.EX_TEMPFAIL)
+        self.request_stop(name)
+
+    # --- stopping -----------------------------------------------------------------------------
+
+    async def _wind_up(self) -> None:
+        deadline_seconds = self._config.agent.drain_deadline
+        self._emit(AgentStopping(cause=self._stop_cause, deadline_seconds=deadline_seconds))
+        await asyncio.gather(*(stream.stop() for stream in self.streams))
+        settled = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline_seconds):
+                for cluster in self._clusters.values():
+                    await cluster.drain(deadline_seconds)
+                settled = all([await stream.settle() for stream in self.streams])
+        if not settled:
+            self._status = self._status or os.EX_TEMPFAIL
+        try:
+            await self._positions.close()
+        except StateError as error:
+            self._emit(PositionsUnwritten(cause=str(error)))
+        self._close_books()
+        for task in self._tasks:
+            task.cancel()
+        for arrivals in self._arrivals:
+            arrivals.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await asyncio.gather(*(cluster.close() for cluster in self._clusters.values()))
+        for embedded in self._embedded.values():
+            embedded.close()
+        for stream in self.streams:
+            stream.close()
+        self._dead_letters.close()
+
+    def _close_books(self) -> None:
+        for account in self.ledger:
+            self._emit(
+                LedgerBalance(
+                    stream=account.stream,
+                    destination=account.destination,
+                    read=account.read,
+                    delivered=account.delivered,
+                    filtered=account.filtered,
+                    sampled=account.sampled,
+                    dead_lettered=account.dead_lettered,
+                    skipped=account.skipped.total(),
+                    rewound=account.rewound,
+                    held=account.held,
+                    in_flight=account.in_flight,
+                    difference=account.difference,
+                    records=account.records,
+                )
+            )
+
+
+def _used(config: Config) -> dict[str, ClusterConfig]:
+    """The clusters some stream publishes to."""
+    names = {destination.cluster for stream in config.streams for destination in stream.publish}
+    return {name: cluster for name, cluster in config.clusters.items() if name in names}
+
+
+def _machine_id() -> str:
+    with contextlib.suppress(OSError), open("/etc/machine-id", encoding="ascii") as file:
+        if machine_id := file.read().strip():
+            return machine_id
+    return socket.gethostname()
+
+
+def _raise_file_limit() -> None:
+    """Every open log file takes a descriptor, and distributions' soft limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

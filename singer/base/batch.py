@@ -1,0 +1,98 @@
+"""RecordBatch: many records as one buffer and numpy columns.
+
+Owns the shape in which records travel from readers through transforms to writers. There is
+no Python object per record; `payload` exists for tests and tools only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes: TypeAlias = NDArray[np.uint8]
+Int64s: TypeAlias = NDArray[np.int64]
+Int32s: TypeAlias = NDArray[np.int32]
+Bools: TypeAlias = NDArray[np.bool_]
+
+#: What librdkafka keeps per queued record beside its payload, in bytes; measured. The memory
+#: budget counts it, because for short lines it is more than the line.
+RECORD_OVERHEAD_BYTES: Final = 192
+
+_NO_COLUMNS: Final[Mapping[str, NDArray[Any]]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Keys:
+    """Record keys: row i is `buffer[starts[i] : starts[i] + lengths[i]]`; length -1 is no key."""
+
+    buffer: Bytes
+    starts: Int64s
+    lengths: Int32s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RecordBatch:
+    """n records of one file, in file order.
+
+    `buffer`   uint8, owner of the payload bytes (or a view that keeps the owner alive)
+    `starts`   int64[n], index of each payload in `buffer`
+    `lengths`  int32[n], bytes of each payload, terminator excluded
+    `ends`     int64[n], ascending file offsets: once row i and all before it are settled, it is
+               safe to commit `ends[i]`. Not always the record's own end.
+    `span`     (start, end) file offsets this batch accounts for; survives `take`, so that a
+               batch whose last rows were filtered away still commits its end
+    """
+
+    buffer: Bytes
+    starts: Int64s
+    lengths: Int32s
+    ends: Int64s
+    span: tuple[int, int]
+    keys: Keys | None = None
+    timestamps_ms: Int64s | None = None
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=lambda: _NO_COLUMNS)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def nbytes(self) -> int:
+        """Payload bytes of all rows."""
+        return int(self.lengths.sum(dtype=np.int64))
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory this batch takes while it is queued in a producer."""
+        return self.nbytes + RECORD_OVERHEAD_BYTES * len(self)
+
+    def payload(self, row: int) -> bytes:
+        """The bytes of one record; for tests, dead letters and tools, not for the hot path."""
+        start = int(self.starts[row])
+        return self.buffer[start : start + int(self.lengths[row])].tobytes()
+
+    def key(self, row: int) -> bytes | None:
+        """The key of one record, None where it has none; for tests and tools."""
+        if self.keys is None or self.keys.lengths[row] < 0:
+            return None
+        start = int(self.keys.starts[row])
+        return self.keys.buffer[start : start + int(self.keys.lengths[row])].tobytes()
+
+    def take(self, rows: Bools | Int64s) -> RecordBatch:
+        """The rows chosen by a mask or by ascending indices; the span stays whole."""
+        keys = self.keys
+        return RecordBatch(
+            buffer=self.buffer,
+            starts=self.starts[rows],
+            lengths=self.lengths[rows],
+            ends=self.ends[rows],
+            span=self.span,
+            keys=keys
+            and Keys(buffer=keys.buffer, starts=keys.starts[rows], lengths=keys.lengths[rows]),
+            timestamps_ms=None if self.timestamps_ms is None else self.timestamps_ms[rows],
+            columns={name: column[rows] for name, column in self.columns.items()},
+        )

@@ -1,0 +1,183 @@
+"""The configuration as frozen values: what `config.loader` makes of YAML and all parts take.
+
+A field's type decides how its scalar is read (`Seconds` takes `30s`, `ByteSize` takes `64MiB`);
+its `#:` comment and its default feed `docs/configuration.md`. Nothing here reads files.
+`Secret` values are never shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Final, NewType
+
+Seconds = NewType("Seconds", float)
+ByteSize = NewType("ByteSize", int)
+#: A file system path; relative ones are resolved against the directory of the file that says so.
+Path = NewType("Path", str)
+#: A glob over absolute paths: `*`, `?`, `[...]`, `**`, `{a,b}`.
+Glob = NewType("Glob", str)
+
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Secret(str):
+    """Text that may be used but not shown: `repr` and `singer check --show` mask it.
+
+    It is a `str` for whoever hands it to a library. Whoever formats values for people asks for
+    `repr`, or tests for this class.
+    """
+
+    __slots__ = ()
+
+    #: What stands in the place of a secret.
+    MASK: Final = "***"
+
+    def __repr__(self) -> str:
+        return f"'{self.MASK}'"
+
+
+class Start(Enum):
+    """Where to begin in files that exist when a stream is first seen."""
+
+    BEGINNING = "beginning"
+    END = "end"
+
+
+class Rotated(Enum):
+    """Which rotated files without a position are read."""
+
+    SINCE = "since"  #: those rotated since the stream was first seen
+    ALL = "all"  #: older ones as well
+
+
+class Oversize(Enum):
+    """What becomes of a record longer than `max_record`."""
+
+    DEAD_LETTER = "dead_letter"
+    TRUNCATE = "truncate"
+    SPLIT = "split"
+
+
+class PartitionerType(Enum):
+    """How the partition of a record is chosen."""
+
+    STICKY = "sticky"  #: one partition for a while, then another
+    RANDOM = "random"  #: by a hash of the file and the offset in MiB
+
+
+class ReaderType(Enum):
+    """What a record is."""
+
+    TEXT = "text"  #: a line that ends with a newline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterConfig:
+    """The dead-letter files in the state directory: records that no broker takes."""
+
+    max_bytes: ByteSize = ByteSize(256 << 20)  #: all files together; then the streams wait
+    files: int = 4  #: how many files share `max_bytes`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentConfig:
+    """The process on this host."""
+
+    id: str | None = None  #: stable identity; the machine id if not given
+    labels: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  #: for brokers and metrics
+    state_dir: Path = Path("/var/lib/singer")  #: positions, dead letters; one agent each
+    memory: ByteSize = ByteSize(64 << 20)  #: bytes of records under way
+    locality: str = "none"  #: this host's zone: ec2 | env:NAME | file:PATH | static:ZONE | none
+    http: str | None = None  #: host:port of the metrics endpoint; not built yet
+    admin_socket: Path | None = None  #: socket for `singer status` and others; not built yet
+    drain_deadline: Seconds = Seconds(20.0)  #: how long a stop waits for acknowledgements
+    rescan: Seconds = Seconds(10.0)  #: how often all directories are walked
+    commit_every: Seconds = Seconds(0.2)  #: how often positions are committed
+    max_open_files: int = 4096  #: descriptors of log files; the least recently used close first
+    close_idle: Seconds = Seconds(300.0)  #: a file this long without growth is closed
+    forget_after: Seconds = Seconds(30 * 86400.0)  #: positions of files gone this long are dropped
+    dead_letters: DeadLetterConfig = field(default_factory=DeadLetterConfig)  #: see below
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedConfig:
+    """The Kafka cluster inside the agent, for trying out: `bootstrap: embedded`."""
+
+    brokers: int = 3  #: how many brokers
+    racks: tuple[str, ...] = ("zone-a", "zone-b", "zone-c")  #: dealt to the brokers in turn
+    partitions: int = 6  #: of each topic
+    show: bool = False  #: print what arrives
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """One Kafka cluster; its name is its key in `clusters`."""
+
+    name: str  #: the key in `clusters`
+    bootstrap: tuple[str, ...] = ()  #: list of host:port; or the word `embedded`
+    embedded: EmbeddedConfig | None = None  #: details of `bootstrap: embedded`
+    properties: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  #: of librdkafka
+    allow_uncompressed: str | None = None  #: why `compression.type: none` is right here
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the cluster lives in this process, and its positions with it."""
+        return self.embedded is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionerConfig:
+    """How partitions are chosen; `partitioner: sticky` is short for `{type: sticky}`."""
+
+    type: PartitionerType = PartitionerType.STICKY  #: the policy
+    local: bool = False  #: only partitions whose leader is in this host's zone
+    interval: Seconds = Seconds(30.0)  #: how long `sticky` stays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationConfig:
+    """One entry of a stream's `publish`: where the records go, with a position of its own."""
+
+    name: str  #: positions are kept under it
+    cluster: str  #: a key of `clusters`
+    topic: str  #: the Kafka topic; never created by the agent, except embedded
+    shadow: bool = False  #: a second copy, that never delays a primary
+    partitioner: PartitionerConfig = field(default_factory=PartitionerConfig)  #: see below
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextReaderConfig:
+    """Lines that end with a newline; `reader: text` is short for `{type: text}`."""
+
+    type: ReaderType = ReaderType.TEXT  #: what a record is
+    max_record: ByteSize = ByteSize(960 << 10)  #: bytes, terminator excluded
+    oversize: Oversize = Oversize.DEAD_LETTER  #: what becomes of longer ones
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamConfig:
+    """Files that are published together."""
+
+    name: str  #: positions are kept under it
+    paths: tuple[Glob, ...]  #: absolute globs with `*`, `?`, `[…]`, `**` and `{a,b}`
+    exclude: tuple[Glob, ...] = ()  #: with a slash: whole paths; without: names
+    rotated: tuple[Glob, ...] = ()  #: more globs of rotated names
+    rotated_dirs: tuple[Path, ...] = ()  #: more directories where rotated files go
+    rotated_files: Rotated = Rotated.SINCE  #: `rotated: all` is short for `rotated_files: all`
+    reader: TextReaderConfig = field(default_factory=TextReaderConfig)  #: see below
+    start: Start = Start.BEGINNING  #: for files that exist when the stream is first seen
+    rotate_grace: Seconds = Seconds(2.0)  #: how long a rotated file is still read
+    flush_partial_after: Seconds | None = None  #: a last line without its end is sent; null: held
+    publish: tuple[DestinationConfig, ...]  #: one entry for each destination
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A whole, valid configuration."""
+
+    agent: AgentConfig = field(default_factory=AgentConfig)  #: the process on this host
+    clusters: Mapping[str, ClusterConfig]  #: the Kafka clusters by name
+    streams: tuple[StreamConfig, ...]  #: what is read, and where it goes

@@ -1,0 +1,448 @@
+"""The events seam: what happened, as values. Nothing else in Singer logs or counts.
+
+A part emits an event; one adapter (`observe`) turns events into log lines and counters. An
+event is emitted per batch, per file or per fault, never per record.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar, NamedTuple, TypeAlias
+
+
+class Severity(IntEnum):
+    """How loud an event is; the numbers are those of `logging`."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+class Count(NamedTuple):
+    """Add `amount` to the counter `name` with these labels."""
+
+    name: str
+    amount: int
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events. A subclass declares its data as fields (the log line's pairs)."""
+
+    severity: ClassVar[Severity] = Severity.INFO
+
+    def message(self) -> str:
+        """One sentence for a person: the thing, the cause, what to do. Empty: never logged."""
+        return ""
+
+    def counts(self) -> tuple[Count, ...]:
+        """The counters it moves."""
+        return ()
+
+
+Emit: TypeAlias = Callable[[Event], None]
+
+
+def discard(event: Event) -> None:
+    """An Emit that forgets; for tools that have nobody to tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InternalError(Event):
+    """A bug of ours showed; what it hit is tried again or ends the process."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+    step: str
+    error: str
+    trace: str
+
+    @classmethod
+    def of(cls, step: str, error: BaseException) -> InternalError:
+        """What happened while `step` was done."""
+        return cls(step=step, error=repr(error), trace="".join(traceback.format_exception(error)))
+
+    def message(self) -> str:
+        """What to do."""
+        return f"{self.step}: {self.error}: this is a bug, please report it with this line"
+
+    def counts(self) -> tuple[Count, ...]:
+        """Bugs."""
+        return (Count("internal_errors_total", 1),)
+
+
+# --- the way of a record ------------------------------------------------------------------
+
+
+def _labels(stream: str, destination: str) -> tuple[tuple[str, str], ...]:
+    return (("stream", stream), ("destination", destination))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchDelivered(Event):
+    """The position of a file moved to `end`, `seconds` after its bytes were sent."""
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+    stream: str
+    destination: str
+    path: str
+    end: int
+    records: int
+    nbytes: int
+    seconds: float
+
+    def counts(self) -> tuple[Count, ...]:
+        """Records and bytes delivered."""
+        labels = _labels(self.stream, self.destination)
+        return (
+            Count("delivered_records_total", self.records, labels),
+            Count("delivered_bytes_total", self.nbytes, labels),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewound(Event):
+    """Nothing of a file's way is under way any more; it goes on from the committed position."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+    stream: str
+    destination: str
+    path: str
+    offset: int
+    nbytes: int
+    cause: str
+    retry_seconds: float
+
+    def message(self) -> str:
+        """What is done about it."""
+        return (
+            f"{self.path}: not delivered: {self.cause}; "
+            f"reading again from offset {self.offset} in {self.retry_seconds:.1f} s"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """Rewinds."""
+        return (Count("rewinds_total", 1, _labels(self.stream, self.destination)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationWaits(Event):
+    """A destination cannot be written now; its files wait, others go on."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+    stream: str
+    destination: str
+    cause: str
+    retry_seconds: float
+
+    def message(self) -> str:
+        """The cause."""
+        return (
+            f"stream {self.stream} waits for {self.destination}: {self.cause}; "
+            f"next attempt in {self.retry_seconds:.1f} s"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """Waits."""
+        return (Count("destination_waits_total", 1, _labels(self.stream, self.destination)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadFailed(Event):
+    """A file that is open cannot be read."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+    stream: str
+    path: str
+    offset: int
+    cause: str
+    retry_seconds: float
+
+    def message(self) -> str:
+        """The cause."""
+        return (
+            f"read {self.path} at offset {self.offset}: {self.cause}; "
+            f"trying again in {self.retry_seconds:.1f} s"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """Failures."""
+        return (Count("read_failures_total", 1, (("stream", self.stream),)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordDeadLettered(Event):
+    """Bytes that are no record, or that the broker will never take, are in the dead letters."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+    stream: str
+    destination: str
+    path: str
+    offset: int
+    length: int
+    reason: str
+
+    def message(self) -> str:
+        """Where and why."""
+        return (
+            f"{self.path}: {self.length} bytes at offset {self.offset} went to the dead letters: "
+            f"{self.reason}"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """Dead letters."""
+        return (Count("dead_letters_total", 1, _labels(self.stream, self.destination)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitHeldUp(Event):
+    """Dead letters cannot be written, so the position behind them cannot move: nothing is lost."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+    stream: str
+    destination: str
+    path: str
+    cause: str
+    retry_seconds: float
+
+    def message(self) -> str:
+        """What waits, and for what."""
+        return f"{self.path}: the position waits for the dead letters: {self.cause}"
+
+
+# --- files --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFound(Event):
+    """A file is read from `offset` on; its row is on disk."""
+
+    stream: str
+    destination: str
+    path: str
+    offset: int
+    size: int
+    verdict: str
+
+    def message(self) -> str:
+        """Where it begins."""
+        return f"{self.path}: reading from offset {self.offset} of {self.size}"
+
+    def counts(self) -> tuple[Count, ...]:
+        """Files."""
+        return (Count("files_found_total", 1, _labels(self.stream, self.destination)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRotated(Event):
+    """A file left its path: renamed to `to`, or deleted (None). It is read to its end."""
+
+    stream: str
+    path: str
+    to: str | None
+
+    def message(self) -> str:
+        """Where it went."""
+        return f"{self.path}: " + (f"moved to {self.to}" if self.to else "deleted, still open")
+
+    def counts(self) -> tuple[Count, ...]:
+        """Rotations."""
+        return (Count("files_rotated_total", 1, (("stream", self.stream),)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRewritten(Event):
+    """A file was truncated or rewritten under the reader; it is read from its beginning."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+    stream: str
+    destination: str
+    path: str
+    offset: int
+    copied: bool
+
+    def message(self) -> str:
+        """What became of the rest."""
+        rest = (
+            "its former content is finished in a copy"
+            if self.copied
+            else f"what followed offset {self.offset} and was not read yet is gone"
+        )
+        return f"{self.path}: truncated or rewritten; {rest}; reading from the beginning"
+
+    def counts(self) -> tuple[Count, ...]:
+        """Truncations."""
+        return (Count("files_rewritten_total", 1, _labels(self.stream, self.destination)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileGone(Event):
+    """A file known from an earlier run is nowhere: whatever of it was unread is gone."""
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+    stream: str
+    destination: str
+    path: str
+    offset: int
+
+    def message(self) -> str:
+        """How far it was read."""
+        return f"{self.path}: an earlier file, read up to offset {self.offset}, is gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileLetGo(Event):
+    """A rotated or deleted file is finished and closed."""
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+    stream: str
+    path: str
+    size: int
+
+    def message(self) -> str:
+        """Its length."""
+        return f"{self.path}: finished at {self.size} bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileUnreadable(Event):
+    """A path of a stream cannot be read; said once for as long as it lasts."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+    stream: str
+    path: str
+    cause: str
+
+    def message(self) -> str:
+        """The cause."""
+        return f"stream {self.stream}: {self.cause}"
+
+    def counts(self) -> tuple[Count, ...]:
+        """Unreadable paths."""
+        return (Count("unreadable_paths_total", 1, (("stream", self.stream),)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileQuarantined(Event):
+    """The process crashed on this file again and again: it is left alone, its position kept."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+    stream: str
+    destination: str
+    path: str
+    offset: int
+
+    def message(self) -> str:
+        """What to do."""
+        return (
+            f"{self.path}: quarantined at offset {self.offset}, because the agent crashed there "
+            "three times; look at crash_trace.last in the state directory"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """Quarantined files."""
+        return (Count("files_quarantined_total", 1, _labels(self.stream, self.destination)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanFailed(Event):
+    """New files cannot be taken on, because their rows cannot be written."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+    stream: str
+    cause: str
+    retry_seconds: float
+
+    def message(self) -> str:
+        """The cause."""
+        return (
+            f"stream {self.stream}: new files wait: {self.cause}; "
+            f"trying again in {self.retry_seconds:.1f} s"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerBalance(Event):
+    """The books of one (stream, destination) when the agent stops; all figures in bytes."""
+
+    stream: str
+    destination: str
+    read: int
+    delivered: int
+    filtered: int
+    sampled: int
+    dead_lettered: int
+    skipped: int
+    rewound: int
+    held: int
+    in_flight: int
+    difference: int
+    records: int
+
+    def message(self) -> str:
+        """Whether it is balanced."""
+        return "balanced" if not self.difference else "out of balance: a bug, please report it"
+
+
+# --- the agent ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentStarted(Event):
+    """The agent runs."""
+
+    version: str
+    agent_id: str
+    state_dir: str
+    zone: str
+    streams: int
+    clusters: int
+
+    def message(self) -> str:
+        """Who and where."""
+        return f"singer {self.version} started with {self.streams} streams; zone {self.zone}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentStopping(Event):
+    """A stop was asked for; what was sent is waited for."""
+
+    cause: str
+    deadline_seconds: float
+
+    def message(self) -> str:
+        """Until when."""
+        return (
+            f"{self.cause}: stopping; waiting up to {self.deadline_seconds:g} s for "
+            "acknowledgements; once more to stop at once"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentStopped(Event):
+    """The agent is about to leave."""
+
+    status: int
+
+    def message(self) -> str:
+        """How."""
+        if self.status == os.EX_TEMPFAIL:
+            return "stopped with data still to deliver; the next start sends it"
+        return "stopped" if not self.status else f"stopped with status {self.status}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionsUnwritten(Event):
+    """Positions could not be committed at the stop: their records will be sent again."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+    cause: str
+
+    def message(self) -> str:
+        """The cause."""
+        return f"positions not committed: {self.cause}; the next start sends some records again"

@@ -1,0 +1,222 @@
+"""The protocols between the parts of Singer, and the small values they exchange.
+
+Nothing here does anything. A part imports the ports it serves or uses and none of its
+siblings; `agent` puts them together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singer.base.batch import Bytes, RecordBatch
+from singer.base.position import Position
+
+
+class Clock(Protocol):
+    """Time as a parameter, so that tests own it."""
+
+    def now_ns(self) -> int:
+        """Wall clock, nanoseconds since 1970."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+
+# --- readers ------------------------------------------------------------------------------
+
+
+class State(Enum):
+    """What a reader may assume about what follows the window."""
+
+    MORE = "more"  #: more may come
+    QUIET = "quiet"  #: nothing came for the reader's time-out
+    FINAL = "final"  #: nothing will ever come
+
+
+class Disposal(Enum):
+    """What becomes of a stretch of bytes that is no record."""
+
+    DEAD_LETTER = "dead_letter"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadRange:
+    """File bytes [start, end) that are no record, and why.
+
+    One record may be given up in several ranges (a line longer than the window): `part` is 0
+    for the first and grows; terminators belong to the last one.
+    """
+
+    start: int
+    end: int
+    reason: str
+    disposal: Disposal = Disposal.DEAD_LETTER
+    part: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framed:
+    """What a reader made of a window.
+
+    `consumed` bytes of the window are accounted for by `batch` and `bad`; the rest is to be
+    shown again, with more behind it. `scanned >= consumed` bytes need no second look.
+    `resume` is the reader's state at the end of the consumed bytes, at most 1 KiB.
+    """
+
+    batch: RecordBatch
+    consumed: int
+    scanned: int
+    bad: tuple[BadRange, ...] = ()
+    resume: bytes = b""
+
+
+class Reader(Protocol):
+    """Bytes in, records out. Pure: no I/O, no clock; all state is in what it returns."""
+
+    @property
+    def max_window(self) -> int:
+        """Bytes a window may need to hold for `frame` to consume at least one of them."""
+        ...
+
+    def frame(
+        self, window: Bytes, offset: int, state: State, *, scanned: int = 0, resume: bytes = b""
+    ) -> Framed:
+        """Frame `window`, whose first byte is at file offset `offset`.
+
+        `scanned` and `resume` are what the last call returned for these bytes (`scanned` less
+        what was consumed).
+        """
+        ...
+
+
+class Transform(Protocol):
+    """RecordBatch in, RecordBatch out; pure."""
+
+    def apply(self, batch: RecordBatch) -> tuple[RecordBatch, Mapping[str, int]]:
+        """The new batch, and the source bytes removed per ledger column."""
+        ...
+
+
+# --- writers ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """Row `row` of a batch will never be taken by the broker, for `reason`."""
+
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """Every row of a batch was acknowledged, except the rejected ones, in ascending row order."""
+
+    rejected: tuple[Rejection, ...] = ()
+
+
+#: Completes with a Settlement, or fails with a DeliveryError once *nothing* of the batch is
+#: under way any more.
+Receipt: TypeAlias = asyncio.Future[Settlement]
+
+#: One partition for a whole batch, or one per row.
+Route: TypeAlias = int | NDArray[np.int32]
+
+
+class Partitioner(Protocol):
+    """Chooses partitions for the batches of one file; owned by one pipeline, loop thread only."""
+
+    def due(self) -> bool:
+        """Whether it wants to change partition, which is allowed only when everything sent
+        before is acknowledged and committed: order per (file, partition) hangs on it.
+        """
+        ...
+
+    def assign(self, batch: RecordBatch) -> Route:
+        """The partition for all rows, or one for each."""
+        ...
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """Sends batches of one destination. Loop thread only."""
+
+    async def ready(self) -> None:
+        """Wait until batches can be routed and sent. Raises TopicError, ClusterError."""
+        ...
+
+    def partitioner(self, seed: int) -> Partitioner:
+        """A partitioner for one file; `seed` is stable for the file across restarts."""
+        ...
+
+    def send(self, batch: RecordBatch, route: Route) -> Receipt:
+        """Hand a batch over. Never blocks and never raises for what the cluster may answer.
+
+        The batch's buffers are borrowed until the receipt is done.
+        """
+        ...
+
+    async def drain(self, deadline_seconds: float) -> bool:
+        """Push out what lingers and wait; True when nothing is under way any more."""
+        ...
+
+    async def close(self) -> None:
+        """Let go. What is under way may be lost; its receipts never complete."""
+        ...
+
+
+# --- positions ----------------------------------------------------------------------------
+
+
+class Committer(Protocol):
+    """Takes positions that are settled and makes them durable in groups. Loop thread only."""
+
+    def advance(self, position: Position) -> None:
+        """Remember `position` for the next group commit; in memory, O(1)."""
+        ...
+
+    async def flush(self) -> None:
+        """Return once everything advanced before is committed. Raises StateError."""
+        ...
+
+
+class PositionStore(Committer, Protocol):
+    """The known files of all streams. Coroutines run on the loop, the work in one thread."""
+
+    async def lookup(self, stream: str, inodes: Sequence[int]) -> list[Position]:
+        """All rows of `stream` whose inode is one of `inodes`, any device."""
+        ...
+
+    async def lineage(self, stream: str, paths: Sequence[str]) -> list[Position]:
+        """All rows of `stream` that belong to one of `paths`, oldest first sighting first."""
+        ...
+
+    async def sight(self, positions: Sequence[Position]) -> list[Position]:
+        """Insert (id 0) or replace (by id) rows; *synced to disk* when this returns.
+
+        Returns them with their ids. Rows of first sightings must exist before the file's first
+        byte is read: a crash would otherwise forget which files are ours.
+        """
+        ...
+
+    async def forget(self, ids: Sequence[int]) -> None:
+        """Delete rows."""
+        ...
+
+    async def scanned(self, stream: str, destination: str) -> int | None:
+        """When (wall clock ns) the first scan of this destination of a stream was recorded."""
+        ...
+
+    async def mark_scanned(self, stream: str, destination: str) -> None:
+        """Record, synced, that the first scan is over: files met later are read from 0."""
+        ...

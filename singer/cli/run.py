@@ -1,0 +1,64 @@
+"""`singer run`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any, Final
+
+from singer.base.events import Severity
+from singer.cli.arguments import add_config
+
+_EPILOG: Final = """\
+example:
+  singer run -c /etc/singer/singer.yaml
+  singer run -c etc/singer.yaml --once    # deliver what is there, then exit
+
+SIGTERM and SIGINT (Ctrl-C) stop reading and deliver what was read, until agent.drain_deadline;
+a second one stops at once. Nothing is lost either way.
+"""
+
+
+def register(commands: Any) -> None:
+    """Add the command to argparse's subparsers."""
+    parser = commands.add_parser(
+        "run",
+        help="run the agent",
+        description="Run the agent in the foreground.",
+        epilog=_EPILOG,
+    )
+    add_config(parser)
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="deliver every file to its end, then exit; waits for no grace period",
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=[severity.name.lower() for severity in Severity],
+        default="info",
+        help="what is logged to standard error (default: %(default)s)",
+    )
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Load, warn, hand over to the agent."""
+    # Imported here: they load librdkafka and numpy.
+    from singer import agent  # noqa: PLC0415
+    from singer.config.loader import load  # noqa: PLC0415
+    from singer.observe.counters import Counters  # noqa: PLC0415
+    from singer.observe.fan_out import fan_out  # noqa: PLC0415
+    from singer.observe.log import Log  # noqa: PLC0415
+
+    loaded = load(options.config)
+    for warning in loaded.warnings:
+        print(f"{warning.file}: warning: {warning.message}", file=sys.stderr)
+    log = Log(threshold=Severity[options.log_level.upper()])
+    counters = Counters()
+    try:
+        return agent.run(
+            loaded.config, once=options.once, emit=fan_out(counters, log), counters=counters
+        )
+    finally:
+        log.close()

@@ -1,0 +1,254 @@
+"""The parts of a configuration whose notation is richer than their dataclass.
+
+`bootstrap: embedded`, `reader: text`, `rotated: all`, the default name of a destination, Kafka
+properties; and the names that are claimed and referred to on the way, which `loader` compares
+once everything is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, get_type_hints
+
+import yaml
+
+from singer.base.config import (
+    AgentConfig,
+    ClusterConfig,
+    DestinationConfig,
+    EmbeddedConfig,
+    Glob,
+    PartitionerConfig,
+    Path,
+    Secret,
+    StreamConfig,
+    TextReaderConfig,
+)
+from singer.config import rules
+from singer.config.document import Spot
+from singer.config.nodes import INVALID, SCALARS, Check, Entry, Nodes, is_null, shown
+from singer.config.pending import PENDING, PENDING_TYPES
+from singer.kafka import properties as kafka_properties
+from singer.locality import zone
+
+
+class Notations:
+    """A `Nodes` that knows Singer's configuration.
+
+    `references` are the cluster names that destinations use, `stream_names` those of streams.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.references: list[tuple[str, Spot]] = []
+        self.stream_names: dict[str, Spot] = {}
+        checks: dict[tuple[type, str], Check] = {key: _within(*key) for key in rules.LIMITS}
+        checks |= {
+            (AgentConfig, "locality"): _quoted(zone.parse),
+            (ClusterConfig, "bootstrap"): self._check_bootstrap,
+            (ClusterConfig, "properties"): self._check_properties,
+            (EmbeddedConfig, "racks"): _not_empty,
+            (StreamConfig, "name"): self._check_stream_name,
+            (StreamConfig, "paths"): self._check_paths,
+            (StreamConfig, "publish"): self._check_publish,
+            (DestinationConfig, "name"): _quoted(rules.destination_name),
+            (DestinationConfig, "topic"): _quoted(rules.topic),
+            (DestinationConfig, "cluster"): self._refer,
+        }
+        self.nodes = Nodes(
+            environ=environ,
+            notations={
+                AgentConfig: self._agent,
+                ClusterConfig: self._cluster,
+                StreamConfig: self._stream,
+                DestinationConfig: self._destination,
+                TextReaderConfig: lambda spot: self._typed(TextReaderConfig, spot),
+                PartitionerConfig: lambda spot: self._typed(PartitionerConfig, spot),
+            },
+            checks=checks,
+            conversions={
+                Path: lambda text, spot: _resolved(rules.path(text), spot),
+                Glob: lambda text, _: rules.glob(text),
+            },
+            pending=PENDING,
+        )
+
+    # --- agent and clusters ----------------------------------------------------------------
+
+    def _agent(self, spot: Spot) -> Any:
+        agent = self.nodes.record(AgentConfig, spot)
+        entries = self.nodes.entries(spot)
+        if agent is INVALID or not entries or "locality" not in entries:
+            return agent
+        place = entries["locality"].value
+        locality = zone.parse(agent.locality)
+        if locality.source is zone.Source.EC2:
+            self.nodes.ignored.append(place)
+        if locality.source is zone.Source.FILE:
+            path = _resolved(locality.argument, place)
+            agent = replace(agent, locality=f"{locality.source.value}:{path}")
+        return agent
+
+    def _cluster(self, spot: Spot) -> Any:
+        entries = self.nodes.entries(spot)
+        if entries is None:
+            return INVALID
+        given: dict[str, object] = {"name": ""}  # the loader knows it: it is the key
+        bootstrap = entries.get("bootstrap")
+        if bootstrap and bootstrap.value.node.value == "embedded":
+            del entries["bootstrap"]
+            embedded = entries.pop("embedded", None)
+            given["bootstrap"] = ()
+            given["embedded"] = (
+                self.nodes.read(embedded.value, EmbeddedConfig) if embedded else EmbeddedConfig()
+            )
+        elif "embedded" in entries:
+            self.nodes.fault(entries["embedded"].key, "needs bootstrap: embedded")
+        elif bootstrap is None and "bootstrap_file" not in entries:
+            self.nodes.fault(spot, "bootstrap is missing: a list of host:port, or embedded")
+        cluster = self.nodes.fill(ClusterConfig, spot, entries, **given)
+        if cluster is INVALID:
+            return INVALID
+        refused = kafka_properties.refusals(
+            cluster.properties, allow_uncompressed=cluster.allow_uncompressed is not None
+        )
+        if refused:
+            self._report(refused, cluster.properties, entries["properties"].value)
+            return INVALID
+        return replace(
+            cluster,
+            properties=MappingProxyType(
+                {
+                    name: Secret(value) if rules.is_secret(name) else value
+                    for name, value in cluster.properties.items()
+                }
+            ),
+        )
+
+    def _check_bootstrap(self, addresses: tuple[str, ...], spot: Spot) -> None:
+        _not_empty(addresses, spot)
+        self._each(addresses, spot, rules.address)
+
+    def _check_properties(self, properties: Mapping[str, str], spot: Spot) -> None:
+        faults = kafka_properties.invalid(properties) | kafka_properties.refusals(properties)
+        self._report(faults, properties, spot)
+
+    def _report(self, faults: Mapping[str, str], properties: Mapping[str, str], spot: Spot) -> None:
+        entries = self.nodes.entries(spot) or {}
+        for name, reason in faults.items():
+            value = properties[name]
+            secret = isinstance(value, Secret) or rules.is_secret(name)
+            message = reason.replace(value, Secret.MASK) if secret and value else reason
+            self.nodes.fault(entries[name].value, message.removeprefix(f"{name} "))
+
+    # --- streams ---------------------------------------------------------------------------
+
+    def _stream(self, spot: Spot) -> Any:
+        entries = self.nodes.entries(spot)
+        if entries is None:
+            return INVALID
+        rotated = entries.get("rotated")
+        if rotated and rotated.value.node.value in ("all", "since"):
+            entries["rotated_files"] = entries.pop("rotated")
+        return self.nodes.fill(StreamConfig, spot, entries)
+
+    def _destination(self, spot: Spot) -> Any:
+        entries = self.nodes.entries(spot)
+        if entries is None:
+            return INVALID
+        given = {} if "name" in entries else {"name": ""}
+        destination = self.nodes.fill(DestinationConfig, spot, entries, **given)
+        if destination is INVALID or destination.name:
+            return destination
+        return replace(destination, name=f"{destination.cluster}/{destination.topic}")
+
+    def _typed(self, kind: type, spot: Spot) -> Any:
+        """`word` is short for `{type: word}`."""
+        scalar = isinstance(spot.node, yaml.ScalarNode) and not is_null(spot)
+        entries = {"type": Entry(key=spot, value=spot)} if scalar else self.nodes.entries(spot)
+        if entries is None:
+            return INVALID
+        if "type" in entries and entries["type"].value.node.value in PENDING_TYPES[kind]:
+            return self.nodes.fault(
+                entries["type"].value,
+                f"{entries['type'].value.node.value} is not built yet, "
+                "and any other would change what is published",
+            )
+        return self.nodes.fill(kind, spot, entries)
+
+    def _check_stream_name(self, name: str, spot: Spot) -> None:
+        _quoted(rules.name)(name, spot)
+        if name in self.stream_names:
+            raise ValueError(f"duplicate stream {shown(name)}{first(self.stream_names[name])}")
+        self.stream_names[name] = spot
+
+    def _check_paths(self, paths: tuple[str, ...], spot: Spot) -> None:
+        _not_empty(paths, spot)
+        self._each(paths, spot, _absolute)
+
+    def _check_publish(self, destinations: tuple[DestinationConfig, ...], spot: Spot) -> None:
+        _not_empty(destinations, spot)
+        seen: set[str] = set()
+        for index, destination in enumerate(destinations):
+            if destination.name in seen:
+                self.nodes.fault(
+                    spot.child(spot.node.value[index], index),
+                    f"duplicate destination {shown(destination.name)}: give one of them a name:",
+                )
+            seen.add(destination.name)
+
+    def _refer(self, cluster: str, spot: Spot) -> None:
+        self.references.append((cluster, spot))
+
+    def _each(self, values: tuple[str, ...], spot: Spot, check: Callable[[str], object]) -> None:
+        for index, value in enumerate(values):
+            try:
+                check(value)
+            except ValueError as error:
+                child = spot.child(spot.node.value[index], index)
+                self.nodes.fault(child, f"{error}, not {shown(value)}")
+
+
+def first(spot: Spot) -> str:
+    """Where something was seen first, as the end of a message."""
+    return f", first in {spot.file} on line {spot.node.start_mark.line + 1}"
+
+
+def _resolved(path: str, spot: Spot) -> str:
+    resolved = os.path.normpath(os.path.join(spot.directory, path))
+    return Secret(resolved) if isinstance(path, Secret) else resolved
+
+
+def _quoted(check: Callable[[str], object]) -> Check:
+    def quoting(value: str, _: Spot) -> None:
+        try:
+            check(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, not {shown(value)}") from error
+
+    return quoting
+
+
+def _within(kind: type, name: str) -> Check:
+    least, most = rules.LIMITS[kind, name]
+    parse: Callable[[str], Any] = SCALARS[get_type_hints(kind)[name]]
+
+    def within(value: Any, _: Spot) -> None:
+        if least is not None and value < parse(least):
+            raise ValueError(f"must be at least {least}")
+        if most is not None and value > parse(most):
+            raise ValueError(f"must be at most {most}")
+
+    return within
+
+
+def _absolute(path: str) -> None:
+    if not path.startswith("/"):
+        raise ValueError("must be an absolute path")
+
+
+def _not_empty(values: tuple[object, ...], _: Spot) -> None:
+    if not values:
+        raise ValueError("must not be empty")

@@ -1,0 +1,105 @@
+"""What a configuration may say already and Singer does not do yet.
+
+A key that loses nothing when it is ignored is accepted, with one warning for all of them. One
+whose absence would change what is published, or take a guarantee away, is refused: a silent
+difference there is a loss that nobody sees. An entry leaves this table when its part is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from singer.base.config import (
+    AgentConfig,
+    ClusterConfig,
+    Config,
+    DestinationConfig,
+    PartitionerConfig,
+    StreamConfig,
+    TextReaderConfig,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A key that is not built yet.
+
+    `neutral` is the value that asks for nothing, `choices` all values it will take (empty: not
+    checked), `refusal` what would go wrong without it (empty: it may be ignored).
+    """
+
+    meaning: str
+    neutral: str = ""
+    choices: tuple[str, ...] = ()
+    refusal: str = ""
+
+
+PENDING: Final[Mapping[type, Mapping[str, Pending]]] = MappingProxyType(
+    {
+        Config: {
+            "heartbeat": Pending(meaning="{cluster, topic, every} of this agent's signs of life")
+        },
+        AgentConfig: {
+            "http": Pending(meaning="host:port of the metrics endpoint"),
+            "admin_socket": Pending(meaning="socket for `singer status` and others"),
+        },
+        ClusterConfig: {
+            "bootstrap_file": Pending(
+                meaning="a watched file that names the brokers",
+                refusal="no broker is known; use bootstrap",
+            ),
+            "delivery": Pending(
+                meaning="at_least_once or exactly_once",
+                neutral="at_least_once",
+                choices=("at_least_once", "exactly_once"),
+                refusal="records may arrive twice",
+            ),
+            "positions_topic": Pending(meaning="where exactly once keeps its positions"),
+            "catch_up": Pending(meaning="{max_bytes_per_second, order} after an outage"),
+        },
+        StreamConfig: {
+            "path_pattern": Pending(meaning="named groups of the path"),
+            "transforms": Pending(
+                meaning="filter, redact, sample and others",
+                refusal="records would be published unchanged",
+            ),
+            "follow_symlinks": Pending(
+                meaning="read files behind symbolic links",
+                neutral="false",
+                choices=("true", "false"),
+                refusal="linked files would not be read",
+            ),
+            "limit": Pending(meaning="bytes per second, with a burst"),
+            "decider": Pending(
+                meaning="a file that switches streams on and off",
+                refusal="everything would be published",
+            ),
+        },
+        DestinationConfig: {
+            "max_lag": Pending(meaning="how far a shadow may fall behind before it skips"),
+            "create": Pending(
+                meaning="create the topic if it is absent",
+                neutral="false",
+                choices=("true", "false"),
+            ),
+        },
+    }
+)
+
+#: Values of `type` that are not built yet. Every one changes what is published, or where.
+PENDING_TYPES: Final[Mapping[type, tuple[str, ...]]] = MappingProxyType(
+    {
+        TextReaderConfig: ("multiline", "cri", "docker", "thrift", "protobuf", "frames"),
+        PartitionerConfig: (
+            "round_robin",
+            "fixed",
+            "key_murmur2",
+            "key_crc32",
+            "key_murmur3",
+            "key_md5",
+        ),
+    }
+)

@@ -1,0 +1,122 @@
+"""What values must be like beyond their type: names, topics, globs, addresses, limits.
+
+Pure functions that raise ValueError, whose message starts with `must` where the value itself is
+to be quoted behind it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from singer.base.config import (
+    AgentConfig,
+    DeadLetterConfig,
+    EmbeddedConfig,
+    PartitionerConfig,
+    TextReaderConfig,
+)
+
+#: Kafka's own rule (org.apache.kafka.common.internals.Topic).
+_TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+#: Names become parts of file names, metric labels and command lines.
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+#: The default is <cluster>/<topic>, at most 100 + 1 + 249 characters.
+_DESTINATION: Final = re.compile(r"[A-Za-z0-9._/-]{1,400}")
+_ADDRESS: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+_SECRET_NAME: Final = re.compile(
+    r"password|passphrase|secret|token|credential|jaas|\.key\.pem|oauthbearer\.config"
+)
+
+#: The least and the greatest value of a field, as people write them. Less would make a busy loop
+#: or a deadlock; more would not start or not be sent.
+LIMITS: Final[Mapping[tuple[type, str], tuple[str | None, str | None]]] = MappingProxyType(
+    {
+        (AgentConfig, "memory"): ("1MiB", None),
+        (AgentConfig, "rescan"): ("100ms", None),
+        (AgentConfig, "commit_every"): ("10ms", "1h"),
+        (AgentConfig, "max_open_files"): ("16", None),
+        (AgentConfig, "close_idle"): ("1s", None),
+        (AgentConfig, "forget_after"): ("1h", None),
+        (DeadLetterConfig, "max_bytes"): ("1MiB", None),
+        (DeadLetterConfig, "files"): ("2", "1000"),
+        (EmbeddedConfig, "brokers"): ("1", "100"),
+        (EmbeddedConfig, "partitions"): ("1", "1000"),
+        (PartitionerConfig, "interval"): ("100ms", None),
+        # librdkafka's message.max.bytes ends here, and a batch holds lengths as 32 bits.
+        (TextReaderConfig, "max_record"): ("1", "1000000000"),
+    }
+)
+
+
+def topic(text: str) -> str:
+    """A legal Kafka topic name."""
+    if _TOPIC.fullmatch(text) is None or text in (".", ".."):
+        hint = " (templates are not built yet)" if "{" in text else ""
+        raise ValueError(
+            f"must be a topic name of 1 to 249 letters, digits, dots, underscores, hyphens{hint}"
+        )
+    return text
+
+
+def name(text: str) -> str:
+    """A name of a stream or cluster."""
+    if _NAME.fullmatch(text) is None or text in (".", ".."):
+        raise ValueError(
+            "must be a name of 1 to 100 letters, digits, dots, underscores and hyphens"
+        )
+    return text
+
+
+def destination_name(text: str) -> str:
+    """A name of a destination: like `name`, and slashes."""
+    if _DESTINATION.fullmatch(text) is None:
+        raise ValueError(
+            "must be a name of letters, digits, dots, underscores, hyphens and slashes"
+        )
+    return text
+
+
+def address(text: str) -> str:
+    """A broker's `host:port`."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None or not 0 < int(match[1]) < 65536:
+        hint = " (topic URIs are not built yet)" if ":/rn:" in text else ""
+        raise ValueError(f"must be host:port{hint}")
+    return text
+
+
+def path(text: str) -> str:
+    """A path that the system can take."""
+    if not text or "\0" in text:
+        raise ValueError("must be a path")
+    return text
+
+
+def glob(text: str) -> str:
+    """A glob whose braces and brackets close; `files` gives it its meaning."""
+    path(text)
+    depth = 0
+    position = 0
+    while position < len(text):
+        character = text[position]
+        if character == "[":
+            # `]` stands for itself as the first of a class: []abc], [!]abc].
+            first = position + (2 if text[position + 1 : position + 2] in ("!", "^") else 1)
+            position = text.find("]", first + 1)
+            if position < 0:
+                raise ValueError("must close its bracket [")
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if depth < 0:
+            break
+        position += 1
+    if depth:
+        raise ValueError("must balance its braces { }")
+    return text
+
+
+def is_secret(property_name: str) -> bool:
+    """Whether the value of this Kafka property is never shown."""
+    return _SECRET_NAME.search(property_name) is not None

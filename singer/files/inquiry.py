@@ -1,0 +1,201 @@
+"""An inquiry: what unknown files are, and from where each destination is to read them.
+
+Owns the I/O of recognising files: opens them, reads marks, lets `identity` decide, and finds new
+homes for rows whose content went elsewhere. One call handles everything a scan brought up, in a
+worker thread, with plain values in and out; nothing is read of a file but its marks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from singer.base.errors import ReadError
+from singer.base.position import (
+    FINGERPRINT_BYTES,
+    NO_MARK,
+    TAIL_BYTES,
+    FileIdentity,
+    Mark,
+    Position,
+)
+from singer.files.identity import Verdict, identify, is_copy
+from singer.files.opening import open_regular
+from singer.files.siblings import is_sibling
+from singer.files.stat import FileStat, stat_fd
+
+#: How far back `start: end` looks for the beginning of the last line.
+_LINE_SEARCH_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """A regular file that is not open here: where it is, and the path it would belong to."""
+
+    path: str
+    lineage: str
+    stat: FileStat
+
+    @property
+    def current(self) -> bool:
+        """Whether it is at its path, that is not rotated."""
+        return self.path == self.lineage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Where one destination starts in a file: the row to keep, and the bytes before its offset.
+
+    `keep` says that the row in the store is right as it is; else it has to be written first.
+    """
+
+    verdict: Verdict
+    position: Position
+    tail: bytes
+    keep: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class Finding:
+    """An open file and where each destination starts in it."""
+
+    suspect: Suspect
+    fd: int
+    stat: FileStat
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """The outcome: open files (the caller owns the descriptors), and what could not be opened."""
+
+    found: tuple[Finding, ...]
+    failed: tuple[tuple[Suspect, str], ...]
+    homeless: tuple[Position, ...]  #: rows whose content is nowhere any more
+
+
+class _FileEvidence:
+    """Marks read from a descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._head: bytes | None = None
+
+    def fingerprint_agrees(self, mark: Mark) -> bool:
+        if not mark.length:
+            return True
+        if self._head is None:
+            self._head = os.pread(self._fd, FINGERPRINT_BYTES, 0)
+        return mark.agrees(self._head)
+
+    def tail_agrees(self, offset: int, mark: Mark) -> bool:
+        return not mark.length or mark == Mark.of(
+            os.pread(self._fd, mark.length, offset - mark.length)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inquiry:
+    """The question for one stream.
+
+    `rows` are all rows for the suspects' inode numbers, `orphans` rows of the suspects' paths
+    whose inode was not seen. `at_end` are destinations that see the stream for the first time
+    and skip what is there.
+    """
+
+    stream: str
+    destinations: tuple[str, ...]
+    suspects: Sequence[Suspect]
+    rows: Iterable[Position]
+    orphans: Iterable[Position]
+    at_end: frozenset[str]
+    now_ns: int
+
+    def answer(self) -> Findings:
+        """Open and judge every suspect. Blocks; for a worker thread."""
+        found: list[Finding] = []
+        failed: list[tuple[Suspect, str]] = []
+        rows: dict[tuple[str, int], list[Position]] = {}
+        for row in self.rows:
+            rows.setdefault((row.destination, row.identity.inode), []).append(row)
+        homeless: list[Position] = []
+        for suspect in self.suspects:
+            try:
+                fd = open_regular(suspect.path)
+            except ReadError as error:
+                failed.append((suspect, str(error)))
+                continue
+            stat = stat_fd(fd)
+            if (stat.device, stat.inode) != (suspect.stat.device, suspect.stat.inode):
+                os.close(fd)  # renamed between the look and the open; the next scan sees it
+                continue
+            finding = Finding(suspect=suspect, fd=fd, stat=stat)
+            found.append(finding)
+            for destination in self.destinations:
+                known = rows.get((destination, stat.inode), ())
+                verdict, match = identify(stat, known, _FileEvidence(fd))
+                if verdict is Verdict.REWRITTEN and match is not None:
+                    homeless.append(match)
+                finding.entries[destination] = self._entry(finding, destination, verdict, match)
+        homeless.extend(self.orphans)
+        nowhere = tuple(row for row in homeless if not self._rehouse(row, found))
+        return Findings(found=tuple(found), failed=tuple(failed), homeless=nowhere)
+
+    def _rehouse(self, row: Position, found: Sequence[Finding]) -> bool:
+        """Give a row whose content moved (copytruncate, restore) the sibling that holds it."""
+        for finding in found:
+            suspect, entry = finding.suspect, finding.entries[row.destination]
+            if (
+                entry.verdict is Verdict.NEW
+                and suspect.path != row.path
+                and is_sibling(suspect.path, row.path)
+                and is_copy(finding.stat, row, _FileEvidence(finding.fd))
+            ):
+                finding.entries[row.destination] = self._entry(
+                    finding, row.destination, Verdict.RESUME, row
+                )
+                return True
+        return False
+
+    def _entry(
+        self, finding: Finding, destination: str, verdict: Verdict, row: Position | None
+    ) -> Entry:
+        stat, lineage = finding.stat, finding.suspect.lineage
+        identity = FileIdentity(device=stat.device, inode=stat.inode, birth_ns=stat.birth_ns)
+        if verdict is Verdict.RESUME and row is not None:
+            kept = replace(identity, fingerprint=row.identity.fingerprint)
+            position = replace(row, identity=kept)
+            return Entry(
+                verdict=verdict,
+                position=position,
+                tail=_before(finding.fd, row.offset),
+                keep=position == row,
+            )
+        offset = 0
+        if verdict is Verdict.NEW and destination in self.at_end and finding.suspect.current:
+            offset = _last_line_start(finding.fd, stat.size)
+        tail = _before(finding.fd, offset)
+        position = Position(
+            stream=self.stream,
+            destination=destination,
+            path=lineage,
+            identity=identity,
+            offset=offset,
+            tail=Mark.of(tail) if tail else NO_MARK,
+            first_seen_ns=self.now_ns,
+            updated_ns=self.now_ns,
+        )
+        return Entry(verdict=verdict, position=position, tail=tail, keep=False)
+
+
+def _before(fd: int, offset: int) -> bytes:
+    length = min(TAIL_BYTES, offset)
+    return os.pread(fd, length, offset - length) if length else b""
+
+
+def _last_line_start(fd: int, size: int) -> int:
+    """Where the unfinished last line begins, so that `start: end` never cuts one in two."""
+    length = min(_LINE_SEARCH_BYTES, size)
+    return size - length + os.pread(fd, length, size - length).rfind(b"\n") + 1

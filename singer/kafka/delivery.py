@@ -1,0 +1,254 @@
+"""The books of what is under way: which rows of which batch each delivery report settles.
+
+Pure bookkeeping without librdkafka. Every record handed over gets a serial of its lane (one
+topic and partition of one handle), and lies with its batch in a segment of consecutive serials.
+Reports of success come in order, a whole produce request at a time: `Lane.acknowledge` settles
+thousands of rows in O(1). Whatever looks different goes row by row through `Lane.walk`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from singer.base.batch import Bools, Int32s, Int64s, RecordBatch
+from singer.base.errors import DeliveryError, InvariantError
+from singer.base.ports import Receipt, Rejection, Settlement
+
+_UNDER_WAY: Final = 0
+_ACKNOWLEDGED: Final = 1
+_REJECTED: Final = 2
+_FAILED: Final = 3
+
+#: Makes the exception of a failed batch from the number of its leading acknowledged rows.
+Failure: TypeAlias = Callable[[int], DeliveryError]
+
+
+class Ticket:
+    """One batch under way, and the receipt its sender holds.
+
+    The batch, and with it the payload bytes that librdkafka reads, lives until the last row is
+    settled. Rows are settled by exactly one of `acknowledge`, `reject` and `fail`.
+    """
+
+    __slots__ = ("_failure", "_finished", "_rejections", "_states", "batch", "pending", "receipt",
+                 "segments", "topic")  # fmt: skip
+
+    def __init__(
+        self,
+        topic: str,
+        batch: RecordBatch,
+        receipt: Receipt,
+        finished: Callable[[Ticket], None],
+    ) -> None:
+        self.topic = topic
+        self.batch = batch
+        self.receipt = receipt
+        self.pending = len(batch)
+        self.segments: list[_Segment] = []
+        self._finished = finished
+        self._states: Int64s | None = None
+        self._rejections: list[Rejection] = []
+        self._failure: Failure | None = None
+
+    def acknowledge(self, segment: _Segment, start: int, count: int) -> None:
+        """`count` rows of a segment, from its `start`th on, are with the broker."""
+        if self._states is not None:
+            self._states[segment.rows_of(np.arange(start, start + count))] = _ACKNOWLEDGED
+        self._settle(count)
+
+    def acknowledge_rows(self, rows: Int64s) -> None:
+        """These rows are with the broker."""
+        self._mark(rows, _ACKNOWLEDGED)
+
+    def reject(self, rows: Int64s, reason: str) -> None:
+        """The broker will never take these rows."""
+        self._rejections.extend(Rejection(row=row, reason=reason) for row in rows.tolist())
+        self._mark(rows, _REJECTED)
+
+    def fail(self, rows: Int64s, failure: Failure) -> None:
+        """These rows did not arrive, and nobody knows whether they could: the batch fails.
+
+        The first failure of a batch is the one its receipt tells.
+        """
+        self._failure = self._failure or failure
+        self._mark(rows, _FAILED)
+
+    def detail(self) -> None:
+        """Begin to keep a state per row, because this batch will not simply succeed."""
+        if self._states is not None:
+            return
+        self._states = np.zeros(len(self.batch), np.int64)
+        for segment in self.segments:
+            self._states[segment.rows_of(np.arange(segment.done))] = _ACKNOWLEDGED
+
+    def settle_empty(self) -> None:
+        """A batch without rows is done at once."""
+        self._settle(0)
+
+    def _mark(self, rows: Int64s, state: int) -> None:
+        if len(rows) == 0:
+            return
+        self.detail()
+        assert self._states is not None
+        self._states[rows] = state
+        self._settle(len(rows))
+
+    def _settle(self, count: int) -> None:
+        self.pending -= count
+        if self.pending > 0:
+            return
+        if self.pending < 0:
+            raise InvariantError(f"settle batch for {self.topic}: a row was reported twice")
+        self._finished(self)
+        if self.receipt.done():  # its sender was cancelled and does not wait any more
+            return
+        if self._failure is not None:
+            self.receipt.set_exception(self._failure(self._leading()))
+        else:
+            rejected = sorted(self._rejections, key=lambda rejection: rejection.row)
+            self.receipt.set_result(Settlement(rejected=tuple(rejected)))
+
+    def _leading(self) -> int:
+        assert self._states is not None
+        other = np.flatnonzero(self._states != _ACKNOWLEDGED)
+        return int(other[0]) if len(other) else len(self._states)
+
+
+class _Segment:
+    """Consecutive serials of a lane, `first` to `first + size`, that belong to one ticket.
+
+    `rows` are the batch's rows they stand for (None: 0 to size). Without a `mask`, the first
+    `done` are settled; with one, those that are True.
+    """
+
+    __slots__ = ("done", "first", "mask", "rows", "size", "ticket")
+
+    def __init__(self, ticket: Ticket, first: int, size: int, rows: Int64s | None) -> None:
+        self.ticket = ticket
+        self.first = first
+        self.size = size
+        self.rows = rows
+        self.done = 0
+        self.mask: Bools | None = None
+
+    def rows_of(self, index: Int64s) -> Int64s:
+        """The batch's rows of these places in the segment."""
+        return index if self.rows is None else self.rows[index]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Failed:
+    """Rows of one batch that a report says did not arrive, with librdkafka's code for each."""
+
+    ticket: Ticket
+    rows: Int64s
+    codes: Int32s
+
+
+class Lane:
+    """One topic and partition of one handle: its serials, and the segments not yet settled."""
+
+    __slots__ = ("_masked", "_segments", "expected", "next", "number", "partition", "topic")
+
+    def __init__(self, number: int, topic: str, partition: int) -> None:
+        self.number = number
+        self.topic = topic
+        self.partition = partition
+        #: The serial the next record gets.
+        self.next = 0
+        #: The lowest serial that is not settled.
+        self.expected = 0
+        self._segments: deque[_Segment] = deque()
+        self._masked = 0
+
+    def push(self, ticket: Ticket, size: int, rows: Int64s | None, taken: Bools | None) -> None:
+        """`size` records of a ticket were handed over. Where `taken` is False they were not, and
+        their serials are never reported.
+        """
+        segment = _Segment(ticket, self.next, size, rows)
+        ticket.segments.append(segment)
+        self._segments.append(segment)
+        self.next += size
+        if taken is not None:
+            ticket.detail()
+            segment.mask = ~taken
+            self._masked += 1
+            self._forget_settled()
+
+    def is_next(self, serial: int) -> bool:
+        """Whether a report that begins with this serial may go through `acknowledge`.
+
+        With holes about, the serials of a report need not be consecutive.
+        """
+        return serial == self.expected and not self._masked
+
+    def acknowledge(self, count: int) -> None:
+        """The next `count` serials arrived."""
+        self.expected += count
+        segments = self._segments
+        while count:
+            segment = segments[0]
+            taken = min(count, segment.size - segment.done)
+            start, segment.done = segment.done, segment.done + taken
+            count -= taken
+            if segment.done == segment.size:
+                segments.popleft()
+            segment.ticket.acknowledge(segment, start, taken)
+
+    def walk(self, serials: Int64s, codes: Int32s) -> list[Failed]:
+        """Settle reported serials one by one, in any order; returns the rows that failed.
+
+        Failed rows are not settled in their ticket: the caller decides what becomes of them.
+        """
+        order = np.argsort(serials, kind="stable")
+        serials, codes = serials[order], codes[order]
+        failed = []
+        touched = 0
+        for segment in tuple(self._segments):
+            low, high = np.searchsorted(serials, (segment.first, segment.first + segment.size))
+            if low == high:
+                continue
+            touched += int(high - low)
+            index = serials[low:high] - segment.first
+            segment.ticket.detail()
+            if segment.mask is None:
+                segment.mask = np.arange(segment.size) < segment.done
+                self._masked += 1
+            if segment.mask[index].any():
+                raise InvariantError(f"settle {self.topic} [{self.partition}]: reported twice")
+            segment.mask[index] = True
+            rows = segment.rows_of(index)
+            bad = codes[low:high] != 0
+            if bad.any():
+                failed.append(
+                    Failed(ticket=segment.ticket, rows=rows[bad], codes=codes[low:high][bad])
+                )
+            segment.ticket.acknowledge_rows(rows[~bad])
+        if touched != len(serials):
+            raise InvariantError(
+                f"settle {self.topic} [{self.partition}]: serials {serials[0]} to {serials[-1]}"
+                f" reported, {self.expected} to {self.next} are under way"
+            )
+        self._forget_settled()
+        return failed
+
+    def _forget_settled(self) -> None:
+        """Drop whole segments from the front and say where the next report is due."""
+        segments = self._segments
+        while segments:
+            head = segments[0]
+            if head.mask is None:
+                self.expected = head.first + head.done
+                return
+            if not head.mask.all():
+                self.expected = head.first + int(np.argmin(head.mask))
+                return
+            segments.popleft()
+            self._masked -= 1
+        self.expected = self.next

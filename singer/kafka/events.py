@@ -1,0 +1,180 @@
+"""What the Kafka side has to tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from singer.base.events import Count, Event, Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ClusterEvent(Event):
+    cluster: str
+
+    def _count(self, name: str, amount: int = 1) -> tuple[Count, ...]:
+        return (Count(name, amount, (("cluster", self.cluster),)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterDown(_ClusterEvent):
+    """No broker of a cluster answers; emitted once, until one does again."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+
+    bootstrap: str
+    cause: str
+
+    def message(self) -> str:
+        """See Event."""
+        return (
+            f"connect to cluster {self.cluster} at {self.bootstrap}: {self.cause}: "
+            "nothing is lost, delivery goes on when a broker answers"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        return self._count("singer_cluster_down_total")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterUp(_ClusterEvent):
+    """A broker answered, for the first time or again."""
+
+    bootstrap: str
+
+    def message(self) -> str:
+        """See Event."""
+        return f"connected to cluster {self.cluster} at {self.bootstrap}"
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        return self._count("singer_cluster_up_total")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProducerBroken(_ClusterEvent):
+    """The producer can no longer be used; what it held is read again and sent by a new one."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+
+    cause: str
+
+    def message(self) -> str:
+        """See Event."""
+        return f"produce to cluster {self.cluster}: {self.cause}: the producer is replaced"
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        return self._count("singer_producers_replaced_total")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRefused(_ClusterEvent):
+    """The broker refused a whole request; its records are now sent one by one."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+
+    topic: str
+    records: int
+    cause: str
+
+    def message(self) -> str:
+        """See Event."""
+        return (
+            f"produce to {self.topic}: {self.cause}: {self.records} records are sent one by one"
+            " to find the culprit; if that goes on, set batch.size in the cluster's properties"
+            " below the topic's max.message.bytes"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        return self._count("singer_requests_refused_total")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalityLost(_ClusterEvent):
+    """No partition of a topic has its leader in this host's zone: all partitions are used."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+
+    topic: str
+    zones: tuple[str, ...]
+    racks: tuple[str, ...]
+
+    def message(self) -> str:
+        """See Event."""
+        zones = ", ".join(self.zones) or "unknown"
+        racks = ", ".join(self.racks) or "none"
+        return (
+            f"choose partitions of {self.topic}: no leader in this host's zone ({zones}; racks"
+            f" of the leaders: {racks}): all partitions are used until one is"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        return self._count("singer_locality_lost_total")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalityFound(_ClusterEvent):
+    """Partitions in this host's zone are used (again)."""
+
+    topic: str
+    zones: tuple[str, ...]
+    partitions: int
+
+    def message(self) -> str:
+        """See Event."""
+        zones = ", ".join(self.zones)
+        return f"choose partitions of {self.topic}: {self.partitions} in zone {zones} are used"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopologyChanged(_ClusterEvent):
+    """The leaders or partitions of a topic are not what they were."""
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+
+    topic: str
+    partitions: int
+    leaderless: int
+
+    def message(self) -> str:
+        """See Event."""
+        return f"topic {self.topic}: {self.partitions} partitions, {self.leaderless} leaderless"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientLog(_ClusterEvent):
+    """A line of librdkafka's own log. `level` is syslog's: 3 is an error, 7 debugging."""
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+
+    level: int
+    facility: str
+    text: str
+
+    def message(self) -> str:
+        """See Event."""
+        return self.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientWarning(ClientLog):
+    """A line of librdkafka's log about how it is configured: only a person can act on it."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientLeftBehind(_ClusterEvent):
+    """librdkafka did not end in time; the process goes on without waiting for it."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+
+    seconds: float
+
+    def message(self) -> str:
+        """See Event."""
+        return f"close cluster {self.cluster}: librdkafka did not end in {self.seconds:g} s"

@@ -1,0 +1,446 @@
+"""The columnar producer: whole batches to librdkafka, whole produce requests back.
+
+Owns what is under way on one cluster: tickets, lanes, and the second, slow handle through which
+records go one per request when a broker refused a request without saying which record it meant.
+Loop thread only.
+
+Payloads are borrowed: librdkafka reads them from the batch's buffer, which the ticket keeps
+alive until the last row is reported. Keys are copied by librdkafka.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singer.base.batch import Bytes, Int32s, Int64s, RecordBatch
+from singer.base.errors import FatalProducerError, InvariantError
+from singer.base.ports import Receipt, Route
+from singer.kafka import errors
+from singer.kafka import librdkafka as rd
+from singer.kafka.delivery import Lane, Ticket
+from singer.kafka.errors import ErrorClass
+from singer.kafka.handle import Handle
+from singer.kafka.properties import QUARANTINE
+
+#: A record's `_private` holds the number of its lane above this many bits of serial. 2**44
+#: records on one partition are petabytes; a million lanes are more than a cluster has.
+_SERIAL_BITS: Final = 44
+_SERIAL_MASK: Final = (1 << _SERIAL_BITS) - 1
+
+#: Rows the message array holds at first: a window of 1 MiB of 150-byte lines.
+_FIRST_ROWS: Final = 8192
+
+#: How long the reports of a broken handle may take before what it holds is purged.
+_SETTLE_SECONDS: Final = 10.0
+
+_NOTHING: Final = np.zeros(1, np.uint8)
+
+
+class Owner(Protocol):
+    """Hears what a producer learns about its cluster; called on the loop."""
+
+    def alive(self) -> None:
+        """Something was acknowledged."""
+        ...
+
+    def trouble(self, code: int, reason: str) -> None:
+        """librdkafka has a problem that it deals with itself."""
+        ...
+
+    def topic_failed(self, topic: str, code: int) -> None:
+        """Rows of this topic failed with an error of class TOPIC."""
+        ...
+
+    def refused(self, topic: str, records: int, code: int) -> None:
+        """A request was refused; these records are sent again, alone."""
+        ...
+
+    def broken(self, code: int, reason: str) -> None:
+        """The producer can no longer be used."""
+        ...
+
+    def logged(self, level: int, facility: str, text: str) -> None:
+        """A line of librdkafka's log."""
+        ...
+
+
+class ColumnarProducer:
+    """Sends batches; every receipt is settled exactly once."""
+
+    def __init__(self, settings: Mapping[str, str], owner: Owner) -> None:
+        """Raises InputError where librdkafka does not take the settings."""
+        self._settings = settings
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._live: set[Ticket] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._main = _Channel(settings, self, self._loop)
+        self._quarantine: _Channel | None = None
+        self._fatal: tuple[int, str] | None = None
+        self._closed = False
+        #: `loop.time()` of the last acknowledgement, or of the first batch after all was settled.
+        self.progress = self._loop.time()
+
+    @property
+    def outstanding(self) -> int:
+        """Batches under way."""
+        return len(self._live)
+
+    @property
+    def handle(self) -> Handle:
+        """The handle, for questions about the cluster."""
+        return self._main.handle
+
+    @property
+    def fatal(self) -> tuple[int, str] | None:
+        """The code and reason that broke it, if it is broken."""
+        return self._fatal
+
+    def produce(self, topic: str, route: Route, batch: RecordBatch) -> Receipt:
+        """Hand a batch over. `route` is one partition, or int32[n], one per row.
+
+        Never raises for what the cluster may answer; see `base.ports.Receipt`.
+        """
+        receipt: Receipt = self._loop.create_future()
+        if self._fatal is not None or self._closed:
+            code, reason = self._fatal or (errors.FATAL, "the producer is closed")
+            receipt.set_exception(FatalProducerError(f"produce to {topic}: {reason} ({code})"))
+            return receipt
+        ticket = Ticket(topic, batch, receipt, self._finished)
+        if not self._live:
+            self.progress = self._loop.time()
+            self._idle.clear()
+        self._live.add(ticket)
+        if len(batch) == 0:
+            ticket.settle_empty()
+        else:
+            self._main.submit(ticket, None, route)
+        return receipt
+
+    async def drain(self, deadline_seconds: float) -> bool:
+        """Send what lingers and wait for all reports; whether nothing is under way any more."""
+        ends = self._loop.time() + deadline_seconds
+        while self._live:
+            left = ends - self._loop.time()
+            if left <= 0:
+                return False
+            # Rows may wander from the main handle to the quarantine while it is flushed.
+            channel = self._main
+            if self._quarantine is not None and self._quarantine.busy:
+                channel = self._quarantine
+            await channel.handle.flush(min(left, 1.0))
+            await asyncio.sleep(0)
+        return True
+
+    async def settle(self) -> None:
+        """Wait until nothing is under way on a broken producer, whatever it takes."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), _SETTLE_SECONDS)
+        except TimeoutError:
+            for channel in self._channels():
+                channel.handle.purge()
+            await self._idle.wait()
+
+    async def close(self, deadline_seconds: float) -> bool:
+        """End it; whether librdkafka ended in time. Receipts under way never complete."""
+        self._closed = True
+        keep = tuple(ticket.batch for ticket in self._live)
+        closing = [channel.handle.close(deadline_seconds, keep) for channel in self._channels()]
+        done = await asyncio.gather(*closing)
+        self._live.clear()
+        return all(done)
+
+    def _channels(self) -> list[_Channel]:
+        return [self._main] if self._quarantine is None else [self._main, self._quarantine]
+
+    # --- called by the channels -------------------------------------------------------------
+
+    def acknowledged(self) -> None:
+        """Something arrived."""
+        self.progress = self._loop.time()
+        self._owner.alive()
+
+    def failed(self, channel: _Channel, lane: Lane, ticket: Ticket, rows: Int64s, codes: Int32s,
+               *, named: bool) -> None:  # fmt: skip
+        """Rows of one lane did not arrive: decide what becomes of them.
+
+        `named`: the broker said which records of the request it means.
+        """
+        for code in np.unique(codes).tolist():
+            these = rows[codes == code]
+            error_class = errors.classify(code)
+            if self._fatal is not None or error_class is not ErrorClass.RECORD:
+                self._give_up(ticket, these, code, error_class)
+            elif code == errors.INVALID_DIFFERENT_RECORD and named:
+                # Innocent: once more, the usual way. They keep their order among themselves.
+                channel.submit(ticket, these, lane.partition)
+            elif channel is self._quarantine or named:
+                ticket.reject(these, errors.describe(code))
+            else:
+                self._owner.refused(lane.topic, len(these), code)
+                self._alone(ticket, these, lane.partition)
+
+    def reject(self, ticket: Ticket, rows: Int64s, code: int) -> None:
+        """These rows cannot be sent at all."""
+        ticket.reject(rows, errors.describe(code))
+
+    def trouble(self, code: int, reason: str) -> None:
+        """See Owner."""
+        self._owner.trouble(code, reason)
+
+    def logged(self, level: int, facility: str, text: str) -> None:
+        """See Owner."""
+        self._owner.logged(level, facility, text)
+
+    def broken(self, code: int, reason: str) -> None:
+        """A handle is broken, and with it the producer; what is under way settles as failed."""
+        if self._fatal is None and not self._closed:
+            self._fatal = (code, reason)
+            self._owner.broken(code, reason)
+
+    # --- inside -----------------------------------------------------------------------------
+
+    def _give_up(self, ticket: Ticket, rows: Int64s, code: int, error_class: ErrorClass) -> None:
+        if error_class is ErrorClass.FATAL:
+            fatal = self._main.handle.fatal() or (code, errors.describe(code))
+            self.broken(*fatal)
+        if self._fatal is not None:  # the purge of its queue is a consequence, not the cause
+            reason = f"produce to {ticket.topic}: {self._fatal[1]}"
+            ticket.fail(rows, lambda settled: FatalProducerError(reason, settled=settled))
+            return
+        step = f"produce to {ticket.topic}"
+        ticket.fail(rows, lambda settled: errors.failure(step, code, settled=settled))
+        if error_class is ErrorClass.TOPIC:
+            self._owner.topic_failed(ticket.topic, code)
+
+    def _alone(self, ticket: Ticket, rows: Int64s, partition: int) -> None:
+        """Send rows one per request.
+
+        Through the second handle, and all of them, innocents too: each is asked about once, in
+        order among themselves, and the main handle's large requests go on meanwhile.
+        """
+        if self._quarantine is None:
+            self._quarantine = _Channel(self._settings | QUARANTINE, self, self._loop)
+        self._quarantine.submit(ticket, rows, partition)
+
+    def _finished(self, ticket: Ticket) -> None:
+        self._live.discard(ticket)
+        if not self._live:
+            self._idle.set()
+
+
+class _Channel:
+    """A handle with its lanes and the message array it is fed from."""
+
+    def __init__(
+        self,
+        settings: Mapping[str, str],
+        producer: ColumnarProducer,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._producer = producer
+        self._lanes: list[Lane] = []
+        self._by_partition: dict[tuple[str, int], Lane] = {}
+        self._make_room(_FIRST_ROWS)
+        self.handle = Handle(settings, self, loop)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any record is under way here."""
+        return rd.outq_len(self.handle.pointer) > 0
+
+    # --- records in -------------------------------------------------------------------------
+
+    def submit(self, ticket: Ticket, rows: Int64s | None, route: Route) -> None:
+        """Hand rows (None: all) of a ticket's batch over, in order per partition.
+
+        `route` is the partition, or one for each row of the *whole* batch.
+        """
+        batch = ticket.batch
+        rows = self._fitting(ticket, rows)
+        if rows is not None and len(rows) == 0:
+            return
+        if isinstance(route, np.ndarray):
+            chosen = route if rows is None else route[rows]
+            order = np.argsort(chosen, kind="stable")
+            chosen = chosen[order]
+            cuts = np.flatnonzero(chosen[1:] != chosen[:-1]) + 1
+            if len(cuts):  # otherwise all rows go the same way, and already lie in order
+                rows = order if rows is None else rows[order]
+            bounds = [0, *cuts.tolist(), len(chosen)]
+            partitions = chosen[bounds[:-1]].tolist()
+        else:
+            bounds = [0, len(batch) if rows is None else len(rows)]
+            partitions = [int(route)]
+        self._fill(batch, rows, bounds[-1])
+        for index, partition in enumerate(partitions):
+            low, high = bounds[index], bounds[index + 1]
+            lane = self._lane(ticket.topic, partition)
+            part = None if rows is None else rows[low:high]
+            if not self._hand_over(ticket, lane, part, low, high):
+                # What comes behind would be delivered, and then again with the whole batch.
+                left = np.arange(high, bounds[-1]) if rows is None else rows[high:]
+                self._not_taken(ticket, lane, left, self._code)
+                return
+
+    def _fitting(self, ticket: Ticket, rows: Int64s | None) -> Int64s | None:
+        """The rows that librdkafka will take; larger ones are rejected here.
+
+        Asked beforehand, so that a call takes all rows and their serials have no holes.
+        """
+        batch, limit = ticket.batch, self.handle.max_record_bytes
+        sizes = batch.lengths
+        if batch.keys is not None:
+            sizes = sizes + np.maximum(batch.keys.lengths, 0)
+        if rows is not None:
+            sizes = sizes[rows]
+        if int(sizes.max(initial=0)) <= limit:
+            return rows
+        fits = sizes <= limit
+        every = np.arange(len(batch)) if rows is None else rows
+        self._producer.reject(ticket, every[~fits], errors.MSG_SIZE_TOO_LARGE)
+        return every[fits]
+
+    def _fill(self, batch: RecordBatch, rows: Int64s | None, count: int) -> None:
+        """Write `count` message structs; librdkafka copies them."""
+        if count > len(self._messages):
+            self._make_room(count)
+        starts, lengths = batch.starts, batch.lengths
+        if rows is not None:
+            starts, lengths = starts[rows], lengths[rows]
+        np.add(starts, _address(batch.buffer), out=self._payload[:count])
+        self._len[:count] = lengths
+        keys = batch.keys
+        if keys is not None:
+            key_starts, key_lengths = keys.starts, keys.lengths
+            if rows is not None:
+                key_starts, key_lengths = key_starts[rows], key_lengths[rows]
+            base = _address(keys.buffer)
+            self._key[:count] = np.where(key_lengths < 0, 0, key_starts + base)
+            self._key_len[:count] = np.maximum(key_lengths, 0)
+            self._keyed = True
+        elif self._keyed:
+            self._key[:] = 0
+            self._key_len[:] = 0
+            self._keyed = False
+
+    def _hand_over(
+        self, ticket: Ticket, lane: Lane, rows: Int64s | None, low: int, high: int
+    ) -> bool:
+        """One call for messages [low, high) of the array; whether all were taken."""
+        count = high - low
+        first = (lane.number << _SERIAL_BITS) | lane.next
+        np.add(self._counting[:count], first, out=self._private[low:high])
+        taken = rd.produce_batch(
+            self.handle.topic(lane.topic),
+            lane.partition,
+            0,  # neither copy nor free: borrowed
+            self._messages_address + low * rd.MESSAGE.itemsize,
+            count,
+        )
+        if taken == count:
+            lane.push(ticket, count, rows, None)
+            return True
+        codes = self._messages["err"][low:high].copy()
+        every = np.arange(low, high) if rows is None else rows
+        bad = codes != 0
+        if taken > 0:
+            lane.push(ticket, count, every, ~bad)
+        self._code = int(codes[bad][0])
+        for code in np.unique(codes[bad]).tolist():
+            self._not_taken(ticket, lane, every[codes == code], code)
+        return False
+
+    def _not_taken(self, ticket: Ticket, lane: Lane, rows: Int64s, code: int) -> None:
+        if len(rows):
+            codes = np.full(len(rows), code, np.int32)
+            self._producer.failed(self, lane, ticket, rows, codes, named=False)
+
+    def _lane(self, topic: str, partition: int) -> Lane:
+        lane = self._by_partition.get((topic, partition))
+        if lane is None:
+            lane = Lane(len(self._lanes), topic, partition)
+            self._lanes.append(lane)
+            self._by_partition[topic, partition] = lane
+        return lane
+
+    def _make_room(self, rows: int) -> None:
+        self._messages: NDArray[np.void] = np.zeros(rows, rd.MESSAGE)
+        self._messages_address = _address(self._messages)
+        self._payload: Int64s = self._messages["payload"]
+        self._len: Int64s = self._messages["len"]
+        self._key: Int64s = self._messages["key"]
+        self._key_len: Int64s = self._messages["key_len"]
+        self._private: Int64s = self._messages["private"]
+        self._counting = np.arange(rows, dtype=np.int64)
+        self._keyed = False
+        self._code = 0
+
+    # --- reports back (Listener) ------------------------------------------------------------
+
+    def delivered(self, event: int) -> None:
+        """A delivery event: in O(1) where it is what was expected, else message by message."""
+        count = rd.event_message_count(event)
+        first = rd.event_message_next(event)
+        if not first:
+            return
+        private = ctypes.c_uint64.from_address(first + rd.MESSAGE_PRIVATE_OFFSET).value
+        code = ctypes.c_int.from_address(first).value
+        lane = self._lanes[private >> _SERIAL_BITS]
+        if code == 0 and lane.is_next(private & _SERIAL_MASK):
+            lane.acknowledge(count)
+            self._producer.acknowledged()
+        else:
+            self._walk(event, first, count)
+
+    def _walk(self, event: int, first: int, count: int) -> None:
+        pointers = (ctypes.c_void_p * count)()
+        pointers[0] = first
+        rest = ctypes.cast(ctypes.byref(pointers, 8), ctypes.POINTER(ctypes.c_void_p))
+        count = 1 + rd.event_message_array(event, rest, count - 1)
+        messages = [rd.Message.from_address(pointers[i] or 0) for i in range(count)]
+        privates = np.array([message.private for message in messages], np.int64)
+        codes = np.array([message.err for message in messages], np.int32)
+        named = bool((codes == errors.INVALID_DIFFERENT_RECORD).any())
+        numbers = privates >> _SERIAL_BITS
+        arrived = False
+        for number in np.unique(numbers).tolist():
+            these = numbers == number
+            lane = self._lanes[number]
+            failures = lane.walk(privates[these] & _SERIAL_MASK, codes[these])
+            for failure in failures:
+                self._producer.failed(
+                    self, lane, failure.ticket, failure.rows, failure.codes, named=named
+                )
+            arrived = arrived or bool((codes[these] == 0).any())
+        if arrived:
+            self._producer.acknowledged()
+
+    def failed(self, code: int, reason: str) -> None:
+        """See Listener."""
+        self._producer.trouble(code, reason)
+
+    def broken(self, code: int, reason: str) -> None:
+        """See Listener."""
+        self._producer.broken(code, reason)
+
+    def logged(self, level: int, facility: str, text: str) -> None:
+        """See Listener."""
+        self._producer.logged(level, facility, text)
+
+
+def _address(array: Bytes | NDArray[np.void]) -> int:
+    """Where an array's bytes are; never 0, because a NULL payload is a tombstone, not an empty
+    value.
+    """
+    if not array.flags.c_contiguous:
+        raise InvariantError("produce: the buffer of a batch is not contiguous")
+    address: int = array.__array_interface__["data"][0]
+    return address or _NOTHING.__array_interface__["data"][0]

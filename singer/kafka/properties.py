@@ -1,0 +1,176 @@
+"""librdkafka's properties: our defaults, what a user may not change, and what is wrong.
+
+Pure, but for asking librdkafka itself whether a property exists and takes a value. The
+configuration loader shows the texts; `settings` is what a producer is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from singer.base.config import ClusterConfig
+from singer.base.errors import InputError
+from singer.kafka import librdkafka as rd
+
+#: What differs from librdkafka's defaults.
+DEFAULTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "acks": "all",
+        "enable.idempotence": "true",
+        # A third of the bytes of log text, at 1.27 times the CPU of lz4 (which makes half).
+        "compression.type": "zstd",
+        "linger.ms": "5",
+        # The file is the buffer: an outage of any length delays and never drops.
+        "message.timeout.ms": "0",
+        # The memory budget bounds what is queued; a queue that is full for one stream is full
+        # for all of them, so librdkafka's own limits must never be reached.
+        "queue.buffering.max.messages": "2147483647",
+        "queue.buffering.max.kbytes": "2147483647",
+        # Requests end at batch.size, not earlier because lines are short.
+        "batch.num.messages": "1000000",
+        # A topic that is missing waits for a person; it is not made with the broker's defaults.
+        "allow.auto.create.topics": "false",
+        # Connections closed while idle are not worth a line each.
+        "log.connection.close": "false",
+        "socket.keepalive.enable": "true",
+        # Tens of thousands of agents: what they measure they show themselves.
+        "enable.metrics.push": "false",
+    }
+)
+
+#: The level for our own default codec; another codec gets its own default.
+_ZSTD_LEVEL: Final = "1"
+
+#: What must hold whatever the user says; the loader refuses the properties beforehand.
+_OURS: Final[Mapping[str, str]] = MappingProxyType({"log.queue": "true"})
+
+#: Overrides for the producer that sends one record per request, to find out which one a broker
+#: refuses. In order, because nothing else is in flight.
+QUARANTINE: Final[Mapping[str, str]] = MappingProxyType(
+    {"batch.num.messages": "1", "max.in.flight": "1", "linger.ms": "0"}
+)
+
+_ALIASES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "request.required.acks": "acks",
+        "delivery.timeout.ms": "message.timeout.ms",
+        "compression.codec": "compression.type",
+        "queue.buffering.max.ms": "linger.ms",
+        "metadata.broker.list": "bootstrap.servers",
+        "max.in.flight": "max.in.flight.requests.per.connection",
+    }
+)
+
+
+def _always(value: str) -> bool:
+    del value
+    return True
+
+
+def _unless(*allowed: str) -> Callable[[str], bool]:
+    return lambda value: value.strip().lower() not in allowed
+
+
+_INTERNAL: Final = "is how the agent hears from librdkafka, and is set by it"
+_REFUSED: Final[Mapping[str, tuple[Callable[[str], bool], str]]] = MappingProxyType(
+    {
+        "enable.idempotence": (
+            _unless("true"),
+            "must stay true: without it a retry may duplicate and reorder records",
+        ),
+        "acks": (
+            _unless("all", "-1"),
+            "must stay all: with less, acknowledged records can be lost with one broker",
+        ),
+        "message.timeout.ms": (
+            _always,
+            "cannot be set: records would be dropped in a long outage; the file is the buffer",
+        ),
+        "delivery.report.only.error": (
+            _unless("false"),
+            "cannot be set: positions move on reports of success",
+        ),
+        "queuing.strategy": (_unless("fifo"), "must stay fifo: others reorder records"),
+        "enable.gapless.guarantee": (
+            _unless("false"),
+            "cannot be set: one rejected record would stop all streams",
+        ),
+        "transactional.id": (_always, "is not built yet; delivery is at_least_once"),
+        "bootstrap.servers": (_always, "is written as the cluster's own key: bootstrap"),
+        "queue.buffering.max.messages": (
+            _always,
+            "cannot be set: agent.memory bounds what is queued, fairly divided",
+        ),
+        "queue.buffering.max.kbytes": (
+            _always,
+            "cannot be set: agent.memory bounds what is queued, fairly divided",
+        ),
+        "allow.auto.create.topics": (
+            _unless("false"),
+            "cannot be set: the agent never creates topics by accident",
+        ),
+        "test.mock.num.brokers": (_unless("0"), "is written as bootstrap: embedded"),
+        "log.queue": (_always, _INTERNAL),
+        "enabled_events": (_always, _INTERNAL),
+        "enable_sasl_queue": (_always, _INTERNAL),
+    }
+)
+
+
+def refusals(properties: Mapping[str, str], *, allow_uncompressed: bool = True) -> dict[str, str]:
+    """The properties that would break a promise, and why; a text follows the property's name."""
+    refused = {}
+    for name, value in properties.items():
+        canonical = _ALIASES.get(name, name)
+        breaks, reason = _REFUSED.get(canonical, (None, ""))
+        if breaks is not None and breaks(value):
+            refused[name] = f"{name} {reason}"
+        elif canonical == "compression.type" and value == "none" and not allow_uncompressed:
+            refused[name] = f"{name}: none needs allow_uncompressed: <reason>"
+    return refused
+
+
+def invalid(properties: Mapping[str, str]) -> dict[str, str]:
+    """The properties this librdkafka does not know or whose value it does not take, and why."""
+    faults = {}
+    conf = rd.conf_new()
+    try:
+        for name, value in properties.items():
+            fault = assign(conf, name, value)
+            if fault:
+                faults[name] = fault
+    finally:
+        rd.conf_destroy(conf)
+    return faults
+
+
+def assign(conf: int, name: str, value: str) -> str:
+    """Set one property of a `rd_kafka_conf_t`; returns librdkafka's complaint or ""."""
+    text = rd.error_text()
+    try:
+        encoded = (name.encode(), value.encode())
+    except UnicodeEncodeError:
+        return f"{name} is not text"
+    if b"\0" in encoded[0] or b"\0" in encoded[1]:  # C would silently cut it off there
+        return f"{name} holds a NUL character"
+    answer = rd.conf_set(conf, *encoded, text, rd.ERRSTR_BYTES)
+    if answer == rd.CONF_UNKNOWN:
+        return f"{name} is not a property of librdkafka {rd.version_str().decode()}"
+    return "" if answer == rd.CONF_OK else text.value.decode(errors="replace")
+
+
+def settings(config: ClusterConfig, *, bootstrap: str, client_id: str) -> dict[str, str]:
+    """All properties of a cluster's producer. Raises InputError for those that are refused."""
+    given = dict(config.properties)
+    refused = refusals(given, allow_uncompressed=config.allow_uncompressed is not None)
+    if refused:
+        raise InputError(f"create producer for {config.name}: {'; '.join(refused.values())}")
+    merged = dict(DEFAULTS)
+    canonical = {_ALIASES.get(name, name) for name in given}
+    if not canonical & {"compression.type", "compression.level"}:
+        merged["compression.level"] = _ZSTD_LEVEL
+    for name in canonical:  # a default must not undo what was set under another name
+        merged.pop(name, None)
+    return {"client.id": client_id} | merged | given | _OURS | {"bootstrap.servers": bootstrap}

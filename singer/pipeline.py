@@ -1,0 +1,694 @@
+"""The cycle of one (file, destination): read, frame, send, commit in file order, rewind.
+
+Owns the cursor, the tickets under way and their order. Knows nothing of paths, discovery or
+rotation beyond the facts of `OpenFile`; the stream creates pipelines, chains them and looks
+after their files. Loop thread only; cold reads go through the agent's own threads.
+
+A pipeline has a task only while there is something to do. Between two awaits its state is
+consistent, and every await may be cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from math import inf
+from typing import Final, Protocol
+
+from singer.base.backoff import Backoff
+from singer.base.batch import RECORD_OVERHEAD_BYTES, Bytes, RecordBatch
+from singer.base.errors import DeliveryError, InvariantError, WorldError
+from singer.base.events import (
+    BatchDelivered,
+    CommitHeldUp,
+    DestinationWaits,
+    Emit,
+    Event,
+    InternalError,
+    ReadFailed,
+    RecordDeadLettered,
+    Rewound,
+)
+from singer.base.ledger import Account
+from singer.base.ports import (
+    BadRange,
+    Clock,
+    Committer,
+    Disposal,
+    Framed,
+    Reader,
+    Receipt,
+    Rejection,
+    State,
+    Writer,
+)
+from singer.base.position import FINGERPRINT_BYTES, Mark, Position
+from singer.budget import Ceiling, acquire, charge
+from singer.files.openfile import OpenFile
+from singer.files.source import WINDOW_BYTES, Outcome, Source, grown_fingerprint
+from singer.files.threads import DeviceThreads
+from singer.files.wakeup import Wakeup
+from singer.positions.breaker import CrashBreaker
+from singer.writers.dead_letters import DeadLetter
+
+#: First and longest wait before an attempt to deliver again.
+_BACKOFF_SECONDS: Final = (0.1, 30.0)
+#: Guess of a record's length before the first is seen; only the first window's charge hangs on it.
+_TYPICAL_RECORD_BYTES: Final = 100.0
+#: Room asked for when a held line fills the window: it must grow until the reader gives it up.
+_LEAST_READ_BYTES: Final = 64 << 10
+
+
+class DeadLetterSink(Protocol):
+    """Where bytes go that are no record, or that the broker will never take."""
+
+    async def write(self, letters: list[DeadLetter]) -> None:
+        """Write and sync. Raises WorldError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """What the pipelines of one entry of `publish` share."""
+
+    stream: str
+    name: str
+    reader: Reader
+    writer: Writer
+    committer: Committer
+    account: Account
+    ceilings: tuple[Ceiling, ...]
+    partition_ceiling: Callable[[int], Ceiling]
+    file_ceiling: Callable[[], Ceiling]
+    dead_letters: DeadLetterSink
+    rotate_grace_seconds: float
+    flush_partial_after_seconds: float | None
+    once: bool  #: deliver what is there; wait for no grace period
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What all pipelines of the agent share."""
+
+    loop: asyncio.AbstractEventLoop
+    spawn: Callable[[Coroutine[None, None, None]], asyncio.Task[None]]  #: failures end the agent
+    clock: Clock
+    emit: Emit
+    threads: DeviceThreads
+    wakeup: Wakeup
+    breaker: CrashBreaker
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Ticket:
+    """A stretch of the file on its way: from `window`'s first byte to `end`."""
+
+    start: int
+    end: int
+    window: Bytes
+    tail_before: bytes  # the bytes before `start`
+    tail: bytes = b""  # the bytes before `end`
+    resume: bytes
+    batch: RecordBatch
+    bad: tuple[BadRange, ...]
+    cost: int
+    shared: tuple[Ceiling, ...]  # charged until the receipt; the file's own until the commit
+    sent_at: float
+    receipt: Receipt | None
+    rejected: tuple[Rejection, ...] = ()
+    burial: asyncio.Task[None] | None = None
+    buried: bool = False
+    disposed: int = 0  # bytes dead-lettered or skipped
+
+    def extent(self, row: int) -> tuple[int, int]:
+        """(end, length) of the source bytes of one row, terminator included."""
+        end = int(self.batch.ends[row])
+        begin = int(self.batch.ends[row - 1]) if row else self.start
+        bad = sum(bad.end - bad.start for bad in self.bad if begin <= bad.start < end)
+        return end, end - begin - bad
+
+
+class Pipeline:
+    """One file's way to one destination.
+
+    `after` are pipelines of older files of the same path: this one starts when they have read
+    theirs to the end. `on_changed` is told that the file was truncated or rewritten; the pipeline
+    has then stopped reading for good.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        services: Services,
+        file: OpenFile,
+        position: Position,
+        tail: bytes,
+        *,
+        after: tuple[Pipeline, ...],
+        on_changed: Callable[[Pipeline], None],
+    ) -> None:
+        self.destination = destination
+        self.file = file
+        self.position = position
+        self.reading_done = False  #: a younger file of the path may start
+        self.changed = False
+        self.at_end = False  #: nothing was left to read at the last look
+        self._tail = tail  # the bytes before position.offset
+        self._services = services
+        self._source = Source(file.fd, position.offset, tail)
+        self._resume = position.resume
+        self._partitioner = destination.writer.partitioner(file.seed)
+        self._after = after
+        self._successors: list[Pipeline] = []
+        for older in after:
+            older._successors.append(self)  # noqa: SLF001  # a sibling's own list
+        self._on_changed = on_changed
+        self._ceiling = destination.file_ceiling()
+        self._hint: tuple[Ceiling, ...] = ()
+        self._record_bytes = _TYPICAL_RECORD_BYTES
+        self._tickets: deque[_Ticket] = deque()
+        self._outstanding = 0
+        self._failure: BaseException | None = None
+        self._epoch = 0  # counts rewinds, for whoever awaited meanwhile
+        self._backoff = Backoff(*_BACKOFF_SECONDS)
+        self._retry_at = 0.0
+        self._grown_at = services.loop.time()
+        self._reading = False
+        self._stopped = False
+        self._task: asyncio.Task[None] | None = None
+        self._again = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._moved = asyncio.Event()  # pulsed when tickets commit, fail or are rewound
+
+    # --- what the stream asks ---------------------------------------------------------------
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is under way: all that was sent is committed."""
+        return not self._tickets
+
+    @property
+    def idle_since(self) -> float:
+        """Loop time at which the file last grew."""
+        return self._grown_at
+
+    @property
+    def read_offset(self) -> int:
+        """File offset up to which bytes were read."""
+        return self._source.read_offset
+
+    @property
+    def held(self) -> int:
+        """Bytes of an unfinished record at the end of what was read."""
+        return self._source.held
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        if self._stopped:
+            return
+        self.at_end = False
+        if self._task is None:
+            self._task = self._services.spawn(self._run())
+        else:
+            self._again = True
+
+    async def stop(self) -> None:
+        """Read no more; what is under way goes on settling."""
+        self._stopped = True
+        self._services.wakeup.disarm(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        task = self._task
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.wait([task])
+        self.finish_reading()
+
+    async def settle(self) -> bool:
+        """Wait until everything sent is committed; False if some of it failed.
+
+        Only for a pipeline that was stopped: a running one would rewind and go on.
+        """
+        while self._tickets and (self._failure is None or self._outstanding):
+            await self._wait_moved()
+        return not self._tickets
+
+    def abandon(self, reason: str | None) -> None:
+        """Give up what is read and not committed: to be read again elsewhere, or (`reason`) gone.
+
+        The ledger's columns for it are `rewound` and `skipped{reason}`.
+        """
+        account = self.destination.account
+        under_way = sum(ticket.end - ticket.start for ticket in self._tickets)
+        held = self._source.held
+        account.in_flight -= under_way
+        account.held -= held
+        if reason is None:
+            account.rewound += under_way + held
+        else:
+            account.skipped[reason] += under_way + held
+        for ticket in self._tickets:
+            charge((self._ceiling,), -ticket.cost)
+        self._tickets.clear()
+        self._source.reset(self.position.offset, self._tail)
+
+    def finish_reading(self) -> None:
+        """Let the younger files of the path start."""
+        if not self.reading_done:
+            self.reading_done = True
+            for successor in self._successors:
+                successor.wake()
+            self._successors.clear()
+
+    # --- the cycle ----------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while not self._stopped:
+                self._again = False
+                self._after = tuple(older for older in self._after if not older.reading_done)
+                if self._after or self.changed:
+                    return
+                if self._retry_at:
+                    await asyncio.sleep(self._retry_at - self._services.loop.time())
+                    self._retry_at = 0.0
+                if self._failure is not None:
+                    await self._wait_moved()  # the rewind comes when nothing is under way
+                elif await self._turn():
+                    await asyncio.sleep(0)  # a turn is one window; now the others'
+                elif self._held_is_due() is not State.MORE:
+                    await self._ship(0, self._held_is_due())
+                elif not self._rest():
+                    self.at_end = True
+                    return
+        except Exception as error:  # noqa: BLE001  # a bug on one file must not stop the others
+            self._services.emit(InternalError.of(f"ship {self.file.seen_at}", error))
+            self._failure = self._failure or error
+            self._rewind_when_quiet()
+        finally:
+            self._task = None
+            if self._again:
+                self.wake()
+
+    async def _turn(self) -> bool:
+        """Read and send one window; False when the file ends at the cursor."""
+        try:
+            unread = self._source.unread(self.file.size())
+        except OSError as error:
+            self._read_failed(error)
+            return True
+        if unread == 0:
+            return False
+        if unread < 0:
+            self._change()
+            return True
+        try:
+            await self.destination.writer.ready()
+        except DeliveryError as error:
+            self._wait_for_destination(error)
+            return True
+        room = max(WINDOW_BYTES - self._source.held, _LEAST_READ_BYTES)
+        await self._ship(min(unread, room), State.MORE)
+        return True
+
+    async def _ship(self, want: int, state: State) -> None:
+        """Read `want` more bytes, frame the window and send what it holds."""
+        ceilings = (self._ceiling, *self.destination.ceilings, *self._hint)
+        size = want + self._source.held
+        reserved = size + int(RECORD_OVERHEAD_BYTES * size / self._record_bytes)
+        await acquire(ceilings, reserved)
+        try:
+            if self._failure is not None or (want and not await self._read(want)):
+                return
+            framed = self._frame(state)
+            if len(framed.batch) and self._tickets and self._partitioner.due():
+                epoch = self._epoch
+                while self._tickets and self._failure is None:
+                    await self._wait_moved()
+                if self._failure is not None or epoch != self._epoch:
+                    return
+            self._send(framed)
+        finally:
+            # What was sent is charged by now, so nobody slips in between.
+            charge(ceilings, -reserved)
+
+    async def _read(self, want: int) -> bool:
+        """Whether `want` bytes, or some of them, were added to the window."""
+        source = self._source
+        before = source.held
+        try:
+            outcome = source.read(want, nowait=True)
+            if outcome is Outcome.COLD:
+                self._reading = True
+                try:
+                    outcome = await self._services.threads.run(
+                        self.file.identity.device, source.read_cold, want
+                    )
+                finally:
+                    self._reading = False
+        except OSError as error:
+            self._read_failed(error)
+            return False
+        fresh = source.held - before
+        if fresh:
+            self._grown_at = self._services.loop.time()
+            self.destination.account.read += fresh
+            self.destination.account.held += fresh
+        if outcome is Outcome.CHANGED:
+            self._change()
+        if self._failure is not None:
+            self._rewind_when_quiet()  # it waited for this read
+            return False
+        return outcome is Outcome.GREW
+
+    def _frame(self, state: State) -> Framed:
+        source, position = self._source, self.position
+        # A store into mapped memory: should the process die in here, the next one knows where.
+        self._services.breaker.mark(
+            position.stream, position.destination, self.file.identity, position.offset
+        )
+        framed = self.destination.reader.frame(
+            source.window, source.offset, state, scanned=source.scanned, resume=self._resume
+        )
+        if state is not State.MORE and not framed.consumed:
+            raise InvariantError(f"frame {self.file.seen_at}: nothing consumed at the end")
+        return framed
+
+    def _send(self, framed: Framed) -> None:
+        """Hand what was framed to the writer, unless its partition has no room now."""
+        source, batch, account = self._source, framed.batch, self.destination.account
+        if not framed.consumed:
+            source.scanned = framed.scanned
+            return
+        cost, receipt, shared = 0, None, self.destination.ceilings
+        if len(batch):
+            cost = batch.cost
+            self._record_bytes += 0.1 * (batch.nbytes / len(batch) + 1 - self._record_bytes)
+            route = self._partitioner.assign(batch)
+            # A batch over several partitions counts for the first: ends of two blocks at most.
+            partition = self.destination.partition_ceiling(
+                route if isinstance(route, int) else int(route[0])
+            )
+            if partition not in self._hint and not partition.has_room(cost):
+                # Read it again when there is room, asked for before the read: what waits here
+                # must not sit on memory of the others.
+                self._hint = (partition,)
+                self._unread()
+                return
+            self._hint = ()
+            shared = (*shared, partition)
+            charge((self._ceiling, *shared), cost)
+            receipt = self.destination.writer.send(batch, route)
+        ticket = _Ticket(
+            start=source.offset,
+            end=source.offset + framed.consumed,
+            window=source.window[: framed.consumed],
+            tail_before=source.tail,
+            resume=framed.resume,
+            batch=batch,
+            bad=framed.bad,
+            cost=cost,
+            shared=shared,
+            sent_at=self._services.clock.monotonic(),
+            receipt=receipt,
+        )
+        source.consume(framed.consumed, framed.scanned)
+        ticket.tail = source.tail
+        self._resume = framed.resume
+        account.held -= framed.consumed
+        account.in_flight += framed.consumed
+        self._tickets.append(ticket)
+        if receipt is None:
+            self._collect()
+        else:
+            self._outstanding += 1
+            receipt.add_done_callback(lambda _: self._receipt_done(ticket))
+
+    def _held_is_due(self) -> State:
+        """FINAL or QUIET when the unfinished record at the end is to be sent now, else MORE."""
+        due, state = self._held_due_at()
+        return state if self.held and self._services.loop.time() >= due else State.MORE
+
+    def _held_due_at(self) -> tuple[float, State]:
+        destination = self.destination
+        if destination.once:
+            return inf, State.MORE
+        if self.file.final_since is not None:
+            quiet_since = max(self.file.final_since, self._grown_at)
+            return quiet_since + destination.rotate_grace_seconds, State.FINAL
+        if destination.flush_partial_after_seconds is not None:
+            return self._grown_at + destination.flush_partial_after_seconds, State.QUIET
+        return inf, State.MORE
+
+    def _rest(self) -> bool:
+        """The file ends at the cursor: see to being woken. True: look again at once."""
+        if self.file.final_since is not None and (not self.held or self.destination.once):
+            self.finish_reading()
+        if self.held:
+            self._wake_at(self._held_due_at()[0])
+        self._services.wakeup.arm(self.file.fd, self, self.wake)
+        try:
+            grew = self._source.unread(self.file.size()) != 0  # between the look and the watch
+        except OSError as error:
+            self._read_failed(error)
+            return True
+        if not grew:
+            self._source.relax()
+        return grew or self._again
+
+    def _wake_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if when == inf else self._services.loop.call_at(when, self.wake)
+
+    def _unread(self) -> None:
+        """Forget the window; it is read again."""
+        account, held = self.destination.account, self._source.held
+        account.held -= held
+        account.rewound += held
+        self._source.reset(self._source.offset, self._source.tail)
+
+    # --- what comes back ----------------------------------------------------------------------
+
+    def _receipt_done(self, ticket: _Ticket) -> None:
+        self._outstanding -= 1
+        charge(ticket.shared, -ticket.cost)
+        self._collect()
+        if self._failure is not None:
+            self._rewind_when_quiet()
+
+    def _collect(self) -> None:
+        """Commit the tickets at the head of the queue that are settled."""
+        while self._tickets and self._failure is None:
+            ticket = self._tickets[0]
+            if ticket.receipt is not None:
+                if not ticket.receipt.done():
+                    return
+                self._failure = ticket.receipt.exception()
+                if self._failure is not None:
+                    break
+                ticket.rejected = ticket.receipt.result().rejected
+            if (ticket.bad or ticket.rejected) and not ticket.buried:
+                if ticket.burial is None:
+                    ticket.burial = self._services.spawn(self._bury(ticket))
+                return
+            self._tickets.popleft()
+            self._commit(ticket)
+        self._moved.set()
+        self._moved.clear()
+
+    def _commit(self, ticket: _Ticket) -> None:
+        account = self.destination.account
+        span = ticket.end - ticket.start
+        account.in_flight -= span
+        account.delivered += span - ticket.disposed
+        account.records += len(ticket.batch) - len(ticket.rejected)
+        charge((self._ceiling,), -ticket.cost)
+        self._advance(ticket.end, ticket.tail, ticket.resume)
+        self._backoff.reset()
+        self._services.emit(
+            BatchDelivered(
+                stream=self.destination.stream,
+                destination=self.destination.name,
+                path=self.file.path,
+                end=ticket.end,
+                records=len(ticket.batch) - len(ticket.rejected),
+                nbytes=span - ticket.disposed,
+                seconds=self._services.clock.monotonic() - ticket.sent_at,
+            )
+        )
+
+    def _advance(self, offset: int, tail: bytes, resume: bytes) -> None:
+        services = self._services
+        fingerprint = self.position.identity.fingerprint
+        if fingerprint.length < FINGERPRINT_BYTES:
+            try:
+                fingerprint = grown_fingerprint(self.file.fd, fingerprint, offset)
+            except OSError as error:  # a shorter fingerprint serves as well
+                self._read_failed(error)
+        self.position = self.position.moved(
+            offset, Mark.of(tail), resume, fingerprint, services.clock.now_ns()
+        )
+        self._tail = tail
+        self.destination.committer.advance(self.position)
+        services.breaker.progressed(
+            self.position.stream, self.position.destination, self.position.identity
+        )
+
+    async def _bury(self, ticket: _Ticket) -> None:
+        """Dead-letter the bad ranges and rejected rows of a ticket, before it may commit."""
+        letters, buried, skipped = self._letters_of(ticket)
+        backoff = Backoff(*_BACKOFF_SECONDS)
+        while letters:
+            try:
+                await self.destination.dead_letters.write(letters)
+                break
+            except WorldError as error:
+                delay = backoff.next()
+                self._services.emit(
+                    CommitHeldUp(
+                        stream=self.destination.stream,
+                        destination=self.destination.name,
+                        path=self.file.seen_at,
+                        cause=str(error),
+                        retry_seconds=delay,
+                    )
+                )
+                await asyncio.sleep(delay)
+        account = self.destination.account
+        account.dead_lettered += buried
+        account.skipped.update(skipped)
+        ticket.disposed = buried + skipped.total()
+        for letter in letters:
+            self._services.emit(
+                RecordDeadLettered(
+                    stream=letter.stream,
+                    destination=letter.destination,
+                    path=self.file.seen_at,
+                    offset=letter.offset,
+                    length=letter.length,
+                    reason=letter.reason,
+                )
+            )
+        ticket.buried = True
+        self._collect()
+
+    def _letters_of(self, ticket: _Ticket) -> tuple[list[DeadLetter], int, Counter[str]]:
+        """The dead letters of a ticket, their source bytes, and the bytes skipped by reason."""
+        letters, buried = [], 0
+        skipped: Counter[str] = Counter()
+        for bad in ticket.bad:
+            length = bad.end - bad.start
+            if bad.disposal is Disposal.SKIP:
+                skipped[bad.reason] += length
+                continue
+            start = bad.start - ticket.start
+            payload = ticket.window[start : start + length].tobytes()
+            letters.append(self._letter(bad.start, length, bad.reason, bad.part, payload))
+            buried += length
+        for rejection in ticket.rejected:
+            end, length = ticket.extent(rejection.row)
+            payload = ticket.batch.payload(rejection.row)
+            letters.append(self._letter(end - length, length, rejection.reason, 0, payload))
+            buried += length
+        return letters, buried, skipped
+
+    def _letter(
+        self, offset: int, length: int, reason: str, part: int, payload: bytes
+    ) -> DeadLetter:
+        identity = self.file.identity
+        return DeadLetter(
+            stream=self.destination.stream,
+            destination=self.destination.name,
+            path=self.file.path,
+            device=identity.device,
+            inode=identity.inode,
+            offset=offset,
+            length=length,
+            reason=reason,
+            part=part,
+            payload=payload,
+        )
+
+    # --- what goes wrong ----------------------------------------------------------------------
+
+    def _rewind_when_quiet(self) -> None:
+        """Go back to the last committed position once nothing of ours is under way."""
+        if self._outstanding or self._reading or self._stopped or self.changed:
+            self._moved.set()
+            self._moved.clear()
+            return
+        self._commit_settled_rows()
+        failure, self._failure = self._failure, None
+        before = self.destination.account.rewound
+        self.abandon(None)
+        self._epoch += 1
+        delay = self._backoff.next()
+        self._retry_at = self._services.loop.time() + delay
+        self._services.emit(
+            Rewound(
+                stream=self.destination.stream,
+                destination=self.destination.name,
+                path=self.file.seen_at,
+                offset=self.position.offset,
+                nbytes=self.destination.account.rewound - before,
+                cause=str(failure),
+                retry_seconds=delay,
+            )
+        )
+        self._moved.set()
+        self._moved.clear()
+        self.wake()
+
+    def _commit_settled_rows(self) -> None:
+        """Commit the rows of the failed batch that were acknowledged before the first failure."""
+        ticket, failure = self._tickets[0], self._failure
+        settled = failure.settled if isinstance(failure, DeliveryError) else 0
+        if not settled or ticket.bad or ticket.resume:
+            return
+        end = int(ticket.batch.ends[settled - 1])
+        account = self.destination.account
+        account.in_flight -= end - ticket.start
+        account.delivered += end - ticket.start
+        account.records += settled
+        tail = Source.tail_after(ticket.window, ticket.tail_before, end - ticket.start)
+        ticket.start = end
+        self._advance(end, tail, b"")
+
+    def _wait_for_destination(self, error: DeliveryError) -> None:
+        self._retry_later(
+            lambda delay: DestinationWaits(
+                stream=self.destination.stream,
+                destination=self.destination.name,
+                cause=str(error),
+                retry_seconds=delay,
+            )
+        )
+
+    def _read_failed(self, error: OSError) -> None:
+        self._retry_later(
+            lambda delay: ReadFailed(
+                stream=self.destination.stream,
+                path=self.file.seen_at,
+                offset=self._source.read_offset,
+                cause=os.strerror(error.errno) if error.errno else str(error),
+                retry_seconds=delay,
+            )
+        )
+
+    def _retry_later(self, event: Callable[[float], Event]) -> None:
+        delay = self._backoff.next()
+        self._retry_at = self._services.loop.time() + delay
+        self._services.emit(event(delay))
+
+    def _change(self) -> None:
+        """The file is not what was read: stop for good and let the stream look for the rest."""
+        if not self.changed:
+            self.changed = True
+            self._on_changed(self)
+
+    async def _wait_moved(self) -> None:
+        await self._moved.wait()

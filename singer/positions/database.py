@@ -1,0 +1,292 @@
+"""The position store as its thread sees it: one connection, the statements, the recovery.
+
+Everything here blocks and belongs to one thread (`SqlitePositions` has it called in its worker).
+A store that turns out to be damaged is recovered and what was asked is done once more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from singer.base.errors import StateError
+from singer.base.events import Emit
+from singer.base.ports import Clock
+from singer.base.position import Position
+from singer.positions import recovery, schema
+from singer.positions.connection import (
+    DamagedStoreError,
+    is_damage,
+    open_store,
+    transaction,
+    translated,
+)
+from singer.positions.events import BackupFailed
+
+T = TypeVar("T")
+
+#: Rows deleted in one transaction, so that pruning a huge store does not hold up commits.
+PRUNE_ROWS: Final = 5000
+
+
+class Database:
+    """The store at `path`; `emit` is called in the thread that calls us."""
+
+    def __init__(self, path: str, *, boot_id: str, clock: Clock, emit: Emit) -> None:
+        #: Whether the store took the place of a damaged one and nobody accepted that yet.
+        self.recovered = False
+        self._path = path
+        self._boot = schema.boot_key(boot_id)
+        self._clock = clock
+        self._emit = emit
+        self._connection: sqlite3.Connection | None = None
+        #: Never goes back, even when an older store takes this one's place: positions that are
+        #: in memory keep their ids.
+        self._next_id = 1
+        self._changes_backed_up = -1
+
+    def open(self) -> None:
+        """Open the store, recover or create it as need be. Raises StateError."""
+        with translated("open position store", self._path):
+            self._use()
+
+    def close(self) -> None:
+        """Empty the log into the store, renew the backup, let go."""
+        if self._connection is None:
+            return
+        self.back_up()
+        try:
+            # Closing does the same, but silently when it fails.
+            self._run("close position store", _empty_log)
+        finally:
+            self._let_go()
+
+    def commit(self, positions: Iterable[Position]) -> None:
+        """Write positions in one transaction, unsynced."""
+        now_ns = self._clock.now_ns()
+        rows = [schema.to_row(position, now_ns, self._boot) for position in positions]
+
+        def job(connection: sqlite3.Connection) -> None:
+            with transaction(connection):
+                connection.executemany(schema.ADVANCE, rows)
+
+        self._run("write position store", job)
+
+    def sight(self, positions: Iterable[Position]) -> list[Position]:
+        """Insert (id 0) or replace rows, synced."""
+        given = tuple(positions)
+
+        def job(connection: sqlite3.Connection) -> list[Position]:
+            now_ns = self._clock.now_ns()
+            placed = [position if position.id else self._numbered(position) for position in given]
+            rows = [schema.to_row(position, now_ns, self._boot) for position in placed]
+            with transaction(connection, synced=True):
+                connection.executemany(schema.SIGHT, rows)
+            return placed
+
+        return self._run("write position store", job)
+
+    def lookup(self, stream: str, inodes: Sequence[int]) -> list[Position]:
+        """Rows of a stream by inode."""
+        keys = [schema.inode_key(inode) for inode in inodes]
+        return self._run(
+            "read position store", lambda c: _select(c, schema.SELECT_BY_INODE, stream, keys)
+        )
+
+    def lineage(self, stream: str, paths: Sequence[str]) -> list[Position]:
+        """Rows of a stream by path, oldest first sighting first."""
+        keys = [schema.path_key(path) for path in paths]
+        found = self._run(
+            "read position store", lambda c: _select(c, schema.SELECT_BY_PATH, stream, keys)
+        )
+        return sorted(found, key=lambda position: (position.first_seen_ns, position.id))
+
+    def earlier_boot(self, ids: Sequence[int]) -> set[int]:
+        """Those of `ids` that were last written while another boot of the machine ran."""
+        if not self._boot:
+            return set()
+
+        query = "SELECT 1 FROM positions WHERE id = ? AND boot NOT IN (0, ?)"
+
+        def job(connection: sqlite3.Connection) -> set[int]:
+            return {key for key in ids if connection.execute(query, (key, self._boot)).fetchone()}
+
+        return self._run("read position store", job)
+
+    def forget(self, ids: Sequence[int]) -> None:
+        """Delete rows."""
+
+        def job(connection: sqlite3.Connection) -> None:
+            with transaction(connection):
+                connection.executemany(
+                    "DELETE FROM positions WHERE id = ?", [(key,) for key in ids]
+                )
+
+        self._run("write position store", job)
+
+    def forget_destination(self, stream: str, destination: str) -> None:
+        """Delete all that is known of a destination."""
+
+        def job(connection: sqlite3.Connection) -> None:
+            with transaction(connection):
+                key = (stream, destination)
+                connection.execute(
+                    "DELETE FROM positions WHERE stream = ? AND destination = ?", key
+                )
+                connection.execute("DELETE FROM scans WHERE stream = ? AND destination = ?", key)
+
+        self._run("write position store", job)
+
+    def touch(self, ids: Sequence[int]) -> None:
+        """Note that the files of these rows exist."""
+
+        def job(connection: sqlite3.Connection) -> None:
+            with transaction(connection):
+                now_ns = self._clock.now_ns()
+                connection.executemany(
+                    "UPDATE positions SET seen_ns = ? WHERE id = ?", [(now_ns, key) for key in ids]
+                )
+
+        self._run("write position store", job)
+
+    def prune(self, older_than_ns: int) -> int:
+        """Delete up to PRUNE_ROWS rows neither seen nor written since; how many it were."""
+
+        def job(connection: sqlite3.Connection) -> int:
+            with transaction(connection):
+                return connection.execute(
+                    "DELETE FROM positions WHERE id IN (SELECT id FROM positions "
+                    "WHERE seen_ns < ?1 AND updated_ns < ?1 LIMIT ?2)",
+                    (older_than_ns, PRUNE_ROWS),
+                ).rowcount
+
+        return self._run("write position store", job)
+
+    def scanned(self, stream: str, destination: str) -> int | None:
+        """When the first scan was recorded, wall clock ns."""
+
+        def job(connection: sqlite3.Connection) -> int | None:
+            row = connection.execute(
+                "SELECT scanned_ns FROM scans WHERE stream = ? AND destination = ?",
+                (stream, destination),
+            ).fetchone()
+            return None if row is None else int(row[0])
+
+        return self._run("read position store", job)
+
+    def mark_scanned(self, stream: str, destination: str) -> None:
+        """Record the first scan, synced; a later one changes nothing."""
+
+        def job(connection: sqlite3.Connection) -> None:
+            with transaction(connection, synced=True):
+                connection.execute(
+                    "INSERT INTO scans (stream, destination, scanned_ns) VALUES (?, ?, ?) "
+                    "ON CONFLICT DO NOTHING",
+                    (stream, destination, self._clock.now_ns()),
+                )
+
+        self._run("write position store", job)
+
+    def accept_recovery(self) -> None:
+        """Forget, synced, that the store took the place of a damaged one."""
+
+        def job(connection: sqlite3.Connection) -> None:
+            with transaction(connection, synced=True):
+                connection.execute("DELETE FROM meta WHERE key = ?", (recovery.RECOVERED,))
+            self.recovered = False
+
+        self._run("write position store", job)
+
+    def back_up(self, *, if_missing: bool = False) -> None:
+        """Renew the backup if anything changed since the last one; failing is an event.
+
+        `if_missing`: only if there is none.
+        """
+
+        def job(connection: sqlite3.Connection) -> None:
+            changes = connection.total_changes
+            there = recovery.has_backup(self._path)
+            if there and (if_missing or changes == self._changes_backed_up):
+                return
+            recovery.back_up(connection, self._path)
+            self._changes_backed_up = changes
+
+        try:
+            self._run("back up position store", job)
+        except StateError as error:
+            path = recovery.backup_path(self._path)
+            self._emit(BackupFailed(path=path, cause=str(error)))
+
+    def _numbered(self, position: Position) -> Position:
+        numbered = replace(position, id=self._next_id)
+        self._next_id += 1
+        return numbered
+
+    def _run(self, step: str, job: Callable[[sqlite3.Connection], T]) -> T:
+        with translated(step, self._path):
+            try:
+                return job(self._use())
+            except (sqlite3.Error, DamagedStoreError) as error:
+                if not is_damage(error):
+                    raise
+                self._recover(str(error))
+            return job(self._use())
+
+    def _use(self) -> sqlite3.Connection:
+        """The connection; opened anew when a recovery could not be finished."""
+        if self._connection is None:
+            cause = recovery.damage(self._path)
+            if cause is not None:
+                self._recover(cause)
+            else:
+                recovery.create_if_missing(self._path)
+            try:
+                self._connect()
+            except (sqlite3.Error, DamagedStoreError) as error:
+                if not is_damage(error):
+                    raise
+                self._recover(str(error))
+                self._connect()
+        assert self._connection is not None
+        return self._connection
+
+    def _connect(self) -> None:
+        if self._connection is not None:
+            return
+        connection = open_store(self._path)
+        highest = connection.execute("SELECT max(id) FROM positions").fetchone()[0] or 0
+        self._next_id = max(self._next_id, highest + 1)
+        marked = connection.execute("SELECT 1 FROM meta WHERE key = ?", (recovery.RECOVERED,))
+        self.recovered = marked.fetchone() is not None
+        # What the last process changed after its last backup is not known: renew it once.
+        self._changes_backed_up = -1
+        self._connection = connection
+
+    def _recover(self, cause: str) -> None:
+        self._let_go()
+        event = recovery.recover(self._path, cause, self._clock.now_ns())
+        self._emit(event)
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+
+def _empty_log(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _select(
+    connection: sqlite3.Connection, query: str, stream: str, keys: Sequence[object]
+) -> list[Position]:
+    # One look per key: a few microseconds each, and no limit on how many there are.
+    return [
+        schema.from_row(row)
+        for key in dict.fromkeys(keys)
+        for row in connection.execute(query, (stream, key))
+    ]

@@ -1,0 +1,186 @@
+"""What happens to the position store and to the crash-loop breaker, as events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from singer.base.events import Count, Event, Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionsCommitted(Event):
+    """A group commit of `rows` positions."""
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+    rows: int
+
+    def counts(self) -> tuple[Count, ...]:
+        """One commit, and its rows."""
+        return (
+            Count("singer_position_commits_total", 1),
+            Count("singer_positions_committed_total", self.rows),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionWritesFailing(Event):
+    """The store cannot be written; begins a period that PositionWritesResumed ends."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+    path: str
+    cause: str
+
+    def message(self) -> str:
+        """What fails, and what that means."""
+        return (
+            f"{self.cause}; delivery goes on, positions are kept in memory until the store can be "
+            f"written: a crash before that sends records again"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """One failure."""
+        return (Count("singer_position_write_failures_total", 1),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionWritesResumed(Event):
+    """The store can be written again."""
+
+    path: str
+    seconds: float
+
+    def message(self) -> str:
+        """How long it was not."""
+        return f"position store {self.path!r} is written again, after {self.seconds:.0f} s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionsRecovered(Event):
+    """A damaged store was moved aside and replaced.
+
+    `aside` is where the damaged one lies now (empty: there was nothing to keep); `backup` tells
+    whether the last good copy took its place, or an empty store.
+    """
+
+    severity: ClassVar[Severity] = Severity.ERROR
+    path: str
+    cause: str
+    aside: str
+    backup: bool
+    backup_cause: str = ""
+
+    def message(self) -> str:
+        """What was wrong, what was done and what follows."""
+        kept = f"the damaged one is kept as {self.aside!r}; " if self.aside else ""
+        if self.backup:
+            did = "the last backup took its place: records delivered since then are sent again"
+        else:
+            did = (
+                f"there was no usable backup ({self.backup_cause}), an empty store took its place: "
+                f"files are read from their beginning"
+            )
+        return f"position store {self.path!r} is damaged ({self.cause}); {kept}{did}"
+
+    def counts(self) -> tuple[Count, ...]:
+        """One recovery."""
+        return (Count("singer_position_recoveries_total", 1),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupFailed(Event):
+    """The store could not be copied; the last good copy is still there, if there was one."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+    path: str
+    cause: str
+
+    def message(self) -> str:
+        """Which copy, and why."""
+        return (
+            f"back up position store: {self.path!r} was not renewed: {self.cause}; "
+            f"it is tried again later"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """One failure."""
+        return (Count("singer_position_backup_failures_total", 1),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionsPruned(Event):
+    """Rows of files that are long gone were deleted."""
+
+    rows: int
+
+    def message(self) -> str:
+        """How many."""
+        return f"dropped the positions of {self.rows} files that are gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrashFound(Event):
+    """The last process crashed. `crashes` in a row on this file, 0 when none was under work."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+    cause: str
+    trace: str
+    stream: str = ""
+    destination: str = ""
+    device: int = 0
+    inode: int = 0
+    offset: int = 0
+    crashes: int = 0
+
+    def message(self) -> str:
+        """What killed it, at which file, and where the trace is."""
+        end = f"; its trace is in {self.trace!r}: please report it"
+        if not self.crashes:
+            return f"the last agent crashed ({self.cause}) while it worked on no file{end}"
+        return (
+            f"the last agent crashed ({self.cause}) while it worked on the file with inode "
+            f"{self.inode} of stream {self.stream!r} for {self.destination!r} at offset "
+            f"{self.offset}, {self.crashes} times in a row{end}"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """One crash."""
+        return (Count("singer_crashes_total", 1),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileQuarantined(Event):
+    """A file made the process crash too often and is left alone; its position is kept."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+    stream: str
+    destination: str
+    device: int
+    inode: int
+    offset: int
+    crashes: int
+    counts_path: str
+
+    def message(self) -> str:
+        """Which file, and how to try it again."""
+        return (
+            f"the file with inode {self.inode} (device {self.device}) of stream {self.stream!r} "
+            f"for {self.destination!r} is not read any more: {self.crashes} crashes at offset "
+            f"{self.offset}; to try it again, stop the agent, remove {self.counts_path!r} and start"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerImpaired(Event):
+    """The crash-loop breaker cannot keep its files; the agent runs without its protection."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+    path: str
+    cause: str
+
+    def message(self) -> str:
+        """Which file, and why."""
+        return (
+            f"crash-loop breaker: {self.path!r}: {self.cause}; "
+            f"repeated crashes on one file may not be noticed until that is corrected"
+        )

@@ -1,0 +1,163 @@
+"""The tables of the position store, their version, and how a Position becomes a row.
+
+Pure: SQL text and conversions. Within a major version columns and tables are only added, each
+with a default, and every statement names its columns; so an older program works on a newer
+store and leaves alone what it does not know. Another major version means that it cannot.
+"""
+# ruff: noqa: S608 - the statements are put together from the constants of this module only
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from singer.base.position import FileIdentity, Mark, Position
+
+#: A store of another major version is refused; a newer minor one is used as it is.
+MAJOR: Final = 1
+MINOR: Final = 0
+
+TABLES: Final = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    """CREATE TABLE positions (
+        id INTEGER PRIMARY KEY,
+        stream TEXT NOT NULL,
+        destination TEXT NOT NULL,
+        path BLOB NOT NULL,
+        device INTEGER NOT NULL,
+        inode INTEGER NOT NULL,
+        birth_ns INTEGER,
+        fingerprint_length INTEGER NOT NULL,
+        fingerprint BLOB NOT NULL,
+        offset INTEGER NOT NULL,
+        tail_length INTEGER NOT NULL,
+        tail BLOB NOT NULL,
+        resume BLOB NOT NULL,
+        first_seen_ns INTEGER NOT NULL,
+        updated_ns INTEGER NOT NULL,
+        seen_ns INTEGER NOT NULL,
+        boot INTEGER NOT NULL
+    )""",
+    "CREATE INDEX positions_inode ON positions (stream, inode)",
+    "CREATE INDEX positions_path ON positions (stream, path)",
+    """CREATE TABLE scans (
+        stream TEXT NOT NULL,
+        destination TEXT NOT NULL,
+        scanned_ns INTEGER NOT NULL,
+        PRIMARY KEY (stream, destination)
+    ) WITHOUT ROWID""",
+    f"INSERT INTO meta (key, value) VALUES ('schema_major', {MAJOR}), ('schema_minor', {MINOR})",
+)
+
+#: The columns a Position is made of, in the order of `to_row` and `from_row`.
+_COLUMNS: Final = (
+    "id, stream, destination, path, device, inode, birth_ns, fingerprint_length, fingerprint, "
+    "offset, tail_length, tail, resume, first_seen_ns, updated_ns"
+)
+
+SELECT_BY_INODE: Final = f"SELECT {_COLUMNS} FROM positions WHERE stream = ? AND inode = ?"
+SELECT_BY_PATH: Final = f"SELECT {_COLUMNS} FROM positions WHERE stream = ? AND path = ?"
+#: ?1: the last id seen; ?2: a stream or NULL for all; ?3: how many.
+SELECT_PAGE: Final = (
+    f"SELECT {_COLUMNS} FROM positions WHERE id > ?1 AND (?2 IS NULL OR stream = ?2) "
+    "ORDER BY id LIMIT ?3"
+)
+
+_INSERT: Final = (
+    f"INSERT INTO positions ({_COLUMNS}, seen_ns, boot) "
+    f"VALUES ({', '.join('?' * 17)}) ON CONFLICT (id) DO UPDATE SET "
+)
+#: What a group commit changes. A row that is not there (the store was replaced while we ran) is
+#: inserted. Columns with an index are left out, so that the indexes are not written again.
+ADVANCE: Final = _INSERT + ", ".join(
+    f"{column} = excluded.{column}"
+    for column in (
+        "fingerprint_length",
+        "fingerprint",
+        "offset",
+        "tail_length",
+        "tail",
+        "resume",
+        "updated_ns",
+        "seen_ns",
+        "boot",
+    )
+)
+#: What a sighting changes: everything.
+SIGHT: Final = _INSERT + ", ".join(
+    f"{column} = excluded.{column}" for column in [*_COLUMNS.split(", ")[1:], "seen_ns", "boot"]
+)
+
+
+def to_row(position: Position, seen_ns: int, boot: int) -> tuple[object, ...]:
+    """The values of ADVANCE and SIGHT."""
+    identity, tail = position.identity, position.tail
+    return (
+        position.id,
+        position.stream,
+        position.destination,
+        os.fsencode(position.path),
+        _signed(identity.device),
+        _signed(identity.inode),
+        identity.birth_ns,
+        identity.fingerprint.length,
+        identity.fingerprint.digest,
+        position.offset,
+        tail.length,
+        tail.digest,
+        position.resume,
+        position.first_seen_ns,
+        position.updated_ns,
+        seen_ns,
+        boot,
+    )
+
+
+def from_row(row: Sequence[Any]) -> Position:
+    """The Position of a row of SELECT."""
+    return Position(
+        id=row[0],
+        stream=row[1],
+        destination=row[2],
+        path=os.fsdecode(row[3]),
+        identity=FileIdentity(
+            device=_unsigned(row[4]),
+            inode=_unsigned(row[5]),
+            birth_ns=row[6],
+            fingerprint=Mark(row[7], row[8]),
+        ),
+        offset=row[9],
+        tail=Mark(row[10], row[11]),
+        resume=row[12],
+        first_seen_ns=row[13],
+        updated_ns=row[14],
+    )
+
+
+def inode_key(inode: int) -> int:
+    """An inode as the column `inode` holds it."""
+    return _signed(inode)
+
+
+def path_key(path: str) -> bytes:
+    """A path as the column `path` holds it."""
+    return os.fsencode(path)
+
+
+def boot_key(boot_id: str) -> int:
+    """A boot id (a UUID) as the column `boot` holds it; 0 for an unknown one."""
+    try:
+        return UUID(boot_id).int & (1 << 62) - 1
+    except ValueError:
+        return 0
+
+
+def _signed(value: int) -> int:
+    # SQLite's integers are signed; devices and inodes of some file systems use all 64 bits.
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def _unsigned(value: int) -> int:
+    return value & (1 << 64) - 1

@@ -1,0 +1,632 @@
+"""One stream: from the paths of the configuration to a running pipeline per (file, destination).
+
+Owns which files of the stream are open, where they were last seen, in which order files of one
+path are read, and when descriptors are given back. Discovery by walk is the truth; directory
+events only say which directory to look at sooner. Rows of first sightings are on disk before a
+pipeline exists, so before a file's first byte is read. Loop thread only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from singer.base.backoff import Backoff
+from singer.base.config import Rotated, Start, StreamConfig
+from singer.base.errors import StateError
+from singer.base.events import (
+    FileFound,
+    FileGone,
+    FileLetGo,
+    FileQuarantined,
+    FileRewritten,
+    FileRotated,
+    FileUnreadable,
+    InternalError,
+    ScanFailed,
+)
+from singer.base.ports import PositionStore
+from singer.base.position import NO_MARK, Position
+from singer.files.inquiry import Finding, Findings, Inquiry, Suspect
+from singer.files.openfile import OpenFile
+from singer.files.siblings import compression, is_sibling
+from singer.files.walk import Sighting, Walker
+from singer.pipeline import Destination, Pipeline, Services
+
+#: After a directory event, wait this long for its neighbours: a rotation is several events.
+_HINT_SECONDS: Final = 0.005
+#: At most this share of the time is spent on looking at directories because of events.
+_HINT_DUTY: Final = 0.1
+#: First and longest wait before the position store is asked again.
+_STORE_BACKOFF_SECONDS: Final = (0.2, 30.0)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Tracked:
+    file: OpenFile
+    pipelines: dict[str, Pipeline] = field(default_factory=dict)
+    rewriting: bool = False
+
+    @property
+    def quiet(self) -> bool:
+        return all(pipeline.at_end and pipeline.settled for pipeline in self.pipelines.values())
+
+
+class Stream:
+    """All files of one stream. `destinations` are keyed by name."""
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        destinations: dict[str, Destination],
+        services: Services,
+        store: PositionStore,
+        walker: Walker,
+        *,
+        rescan_seconds: float,
+        close_idle_seconds: float,
+        positions_lost: bool,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.config = config
+        self._destinations = destinations
+        self._services = services
+        self._store = store
+        self._walker = walker
+        self._rescan_seconds = rescan_seconds
+        self._close_idle_seconds = close_idle_seconds
+        self._positions_lost = positions_lost
+        self._random = rng or random.Random()  # noqa: S311  # jitter
+        self._open: dict[tuple[int, int], _Tracked] = {}
+        self._at: dict[str, _Tracked] = {}  # by path, the file that is there now
+        self._youngest: dict[str, _Tracked] = {}  # by path, the last of its chain
+        self._closed: dict[tuple[int, int], tuple[int | None, int]] = {}  # birth and size
+        self._seen: dict[str, dict[str, Sighting]] = {}  # by directory, from the last look
+        self._watched: set[str] = set()
+        self._complaints: dict[str, str] = {}
+        self._complained: dict[str, str] = {}
+        self._vacated: set[str] = set()
+        self._stock_taking = asyncio.Lock()
+        self._store_backoff = Backoff(*_STORE_BACKOFF_SECONDS)
+        self._hinted: set[str] = set()
+        self._hint = asyncio.Event()
+        self._first_scan_of: frozenset[str] | None = None
+        self._rewrites: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
+        self.scanned = asyncio.Event()  #: the first scan is over
+
+    # --- what the agent asks ----------------------------------------------------------------
+
+    @property
+    def pipelines(self) -> Iterable[Pipeline]:
+        """All pipelines of open files."""
+        return (p for tracked in self._open.values() for p in tracked.pipelines.values())
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every file was read to its end and everything sent is committed."""
+        return (
+            self.scanned.is_set()
+            and not self._rewrites
+            and all(tracked.quiet for tracked in self._open.values())
+        )
+
+    def start(self) -> None:
+        """Begin to look for files."""
+        self._task = self._services.spawn(self._look_out())
+
+    async def stop(self) -> None:
+        """Read no more: no new files, no new bytes. What is under way goes on settling."""
+        tasks = [task for task in (self._task, *self._rewrites) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for directory in self._watched:
+            self._services.wakeup.unwatch_directory(directory, self)
+        await asyncio.gather(*(pipeline.stop() for pipeline in list(self.pipelines)))
+
+    async def settle(self) -> bool:
+        """After `stop`: wait until everything sent is committed; False if some of it failed."""
+        return all([await pipeline.settle() for pipeline in list(self.pipelines)])
+
+    def close(self) -> None:
+        """Give all descriptors back."""
+        for tracked in self._open.values():
+            tracked.file.close()
+
+    async def present_rows(self) -> set[int] | None:
+        """Ids of the rows whose files exist; None if that cannot be told now. Raises StateError."""
+        inodes: set[int] = set()
+        for directory in sorted(self._seen.keys() | set(self.config.rotated_dirs)):
+            listing = await self._services.threads.run(None, self._walker.list_directory, directory)
+            if listing.faults:
+                return None
+            inodes.update(sighting.stat.inode for sighting in listing.sightings)
+        inodes.update(tracked.file.identity.inode for tracked in self._open.values())
+        return {row.id for row in await self._store.lookup(self.config.name, sorted(inodes))}
+
+    # --- looking ------------------------------------------------------------------------------
+
+    async def _look_out(self) -> None:
+        while True:
+            try:
+                await self._look_out_once()
+            except Exception as error:  # noqa: BLE001  # a bug here must not stop discovery
+                self._services.emit(InternalError.of("look for files", error))
+                await asyncio.sleep(self._store_backoff.next())
+
+    async def _look_out_once(self) -> None:
+        """Look everywhere; then, until the next time, where something happens."""
+        loop = self._services.loop
+        await self._look_everywhere()
+        until = loop.time() + self._rescan_seconds * self._random.uniform(0.8, 1.2)
+        while (left := until - loop.time()) > 0:
+            try:
+                async with asyncio.timeout(left):
+                    await self._hint.wait()
+            except TimeoutError:
+                break
+            await asyncio.sleep(_HINT_SECONDS)
+            begun = loop.time()
+            await self._look_at(self._take_hints())
+            await asyncio.sleep((loop.time() - begun) * (1 / _HINT_DUTY - 1))
+
+    async def _look_everywhere(self) -> None:
+        self._take_hints()
+        walk = await self._services.threads.run(None, self._walker.walk)
+        for directory in walk.directories:
+            self._watch(directory)
+        self._complaints, self._complained = {}, self._complaints
+        for path, cause in walk.faults:
+            self._complain(path, cause)
+        self._seen = {}
+        for sighting in walk.sightings:
+            self._seen.setdefault(os.path.dirname(sighting.path), {})[sighting.path] = sighting
+        async with self._stock_taking:
+            await self._take_stock()
+        await self._sweep()
+        self.scanned.set()
+
+    async def _look_at(self, directories: set[str]) -> None:
+        for directory in directories:
+            listing = await self._services.threads.run(None, self._walker.list_directory, directory)
+            if listing.subdirectories - self._watched:
+                await self._look_everywhere()  # a new directory may hold files of ours
+                return
+            self._seen[directory] = {
+                sighting.path: sighting
+                for sighting in listing.sightings
+                if self._walker.matches(sighting.path)
+            }
+        async with self._stock_taking:
+            await self._take_stock()
+
+    def _watch(self, directory: str) -> None:
+        if self._services.wakeup.watch_directory(directory, self, self._directory_changed):
+            self._watched.add(directory)
+
+    def _directory_changed(self, directory: str) -> None:
+        self._hinted.add(directory)
+        self._hint.set()
+
+    def _take_hints(self) -> set[str]:
+        hinted, self._hinted = self._hinted, set()
+        self._hint.clear()
+        return hinted
+
+    def _complain(self, path: str, cause: str) -> None:
+        """Say what cannot be read, once for as long as it lasts."""
+        if self._complained.get(path) != cause and self._complaints.get(path) != cause:
+            self._services.emit(FileUnreadable(stream=self.config.name, path=path, cause=cause))
+        self._complaints[path] = cause
+
+    # --- taking stock -------------------------------------------------------------------------
+
+    async def _take_stock(self) -> None:
+        """Compare what was seen with what is open; find out about the rest."""
+        sightings = {
+            path: sighting for entries in self._seen.values() for path, sighting in entries.items()
+        }
+        now_at: dict[str, tuple[int, int]] = {}
+        claimed: set[tuple[int, int]] = set()
+        fresh: list[Sighting] = []
+        for path in sorted(sightings):
+            sighting = sightings[path]
+            stat = sighting.stat
+            key = (stat.device, stat.inode)
+            if key in claimed or compression(path):
+                continue  # a hard link is one file; compressed files are not read as text
+            claimed.add(key)
+            now_at[path] = key
+            tracked = self._open.get(key)
+            if tracked is not None:
+                self._seen_again(tracked, sighting)
+            elif self._closed.get(key) != (stat.birth_ns, stat.size):
+                fresh.append(sighting)
+        for path, tracked in list(self._at.items()):
+            if now_at.get(path) != tracked.file.key and self._leave(path, path in now_at):
+                self._vacated.add(path)
+        for key in self._closed.keys() - claimed:
+            del self._closed[key]
+        if fresh or self._vacated or self._first_scan_of is None:
+            try:
+                await self._inquire(fresh)
+                self._store_backoff.reset()
+            except StateError as error:
+                self._services.loop.call_later(self._scan_failed(error), self._hint.set)
+
+    def _scan_failed(self, error: StateError) -> float:
+        """Say so; seconds to wait before the next attempt."""
+        delay = self._store_backoff.next()
+        self._services.emit(
+            ScanFailed(stream=self.config.name, cause=str(error), retry_seconds=delay)
+        )
+        return delay
+
+    def _seen_again(self, tracked: _Tracked, sighting: Sighting) -> None:
+        file, path = tracked.file, sighting.path
+        file.seen_at = path
+        if path == file.path or not is_sibling(path, file.path):
+            self._at[path] = tracked
+            file.final_since = None  # at its path, back there, or swapped to another of the stream
+        elif file.final_since is None:
+            self._finalise(tracked)
+        for pipeline in tracked.pipelines.values():
+            if pipeline.read_offset != sighting.stat.size:
+                pipeline.wake()
+
+    def _leave(self, path: str, occupied: bool) -> bool:
+        """The file last seen at `path` is not seen there: whether that is really so."""
+        tracked = self._at[path]
+        file = tracked.file
+        if file.seen_at == path:
+            links, where = file.whereabouts()
+            if links and where == path and not occupied:
+                return False  # its directory cannot be read just now
+            file.deleted = not links
+            if links:
+                file.seen_at = where
+            self._finalise(tracked)
+        del self._at[path]
+        return True
+
+    def _finalise(self, tracked: _Tracked) -> None:
+        file = tracked.file
+        if file.final_since is None:
+            file.final_since = self._services.loop.time()
+            self._services.emit(
+                FileRotated(
+                    stream=self.config.name,
+                    path=file.path,
+                    to=None if file.deleted else file.seen_at,
+                )
+            )
+        for pipeline in tracked.pipelines.values():
+            pipeline.wake()
+
+    # --- finding out about files --------------------------------------------------------------
+
+    async def _inquire(self, fresh: list[Sighting], homeless: tuple[Position, ...] = ()) -> None:
+        """Find out what files are, make their rows durable, and begin to read them.
+
+        `homeless` are rows whose content left their file (truncated while open).
+        """
+        name, store = self.config.name, self._store
+        if self._first_scan_of is None:
+            self._first_scan_of = frozenset(
+                [d for d in self._destinations if await store.scanned(name, d) is None]
+            )
+        paths = {sighting.path for sighting in fresh} | self._vacated
+        suspects = {
+            (s.stat.device, s.stat.inode): Suspect(
+                path=s.path, lineage=self._lineage(s.path, paths | self._at.keys()), stat=s.stat
+            )
+            for s in fresh
+        }
+        paths |= {suspect.lineage for suspect in suspects.values()}
+        by_path: dict[str, list[Position]] = {}
+        for row in await store.lineage(name, sorted(paths)):
+            by_path.setdefault(row.path, []).append(row)
+        await self._add_relatives(suspects, by_path)
+        rows = await store.lookup(name, sorted({inode for _, inode in suspects}))
+        self._drop_finished(suspects, rows)
+        known = {inode for _, inode in (*suspects, *self._open, *self._closed)}
+        orphans = [
+            row
+            for row in (row for rows_of_path in by_path.values() for row in rows_of_path)
+            if row.identity.inode not in known and row.destination in self._destinations
+        ]
+        at_end = self.config.start is Start.END and not self._positions_lost
+        inquiry = Inquiry(
+            stream=name,
+            destinations=tuple(self._destinations),
+            suspects=tuple(suspects.values()),
+            rows=tuple(row for row in rows if row not in homeless),
+            orphans=(*homeless, *orphans),
+            at_end=self._first_scan_of if at_end else frozenset(),
+            now_ns=self._services.clock.now_ns(),
+        )
+        findings = await self._services.threads.run(None, inquiry.answer)
+        try:
+            entries = await self._make_durable(findings)
+        except BaseException:
+            for finding in findings.found:
+                os.close(finding.fd)
+            raise
+        self._vacated.clear()
+        for suspect, cause in findings.failed:
+            self._complain(suspect.path, cause)
+        for row in findings.homeless:
+            self._services.emit(
+                FileGone(stream=name, destination=row.destination, path=row.path, offset=row.offset)
+            )
+        for finding in sorted(
+            findings.found, key=lambda f: (f.suspect.current, f.stat.mtime_ns, f.suspect.path)
+        ):
+            self._admit(finding, entries)
+
+    def _lineage(self, path: str, paths: Iterable[str]) -> str:
+        """The path of the stream that `path` is a rotated name of; else itself."""
+        paths = paths if isinstance(paths, set) else set(paths)
+        directory, name = os.path.split(path)
+        for cut in range(len(name) - 1, 0, -1):
+            if name[cut] in ".-":
+                base = os.path.join(directory, name[:cut])
+                if base in paths and is_sibling(path, base):
+                    return base
+        return path
+
+    async def _add_relatives(
+        self, suspects: dict[tuple[int, int], Suspect], by_path: dict[str, list[Position]]
+    ) -> None:
+        """Look for rotated files beside the paths that have a past.
+
+        A file with a known inode is one of ours whatever its name; a sibling by name without a
+        row is, if it was written to since its path was first seen.
+        """
+        all_of_them = self.config.rotated_files is Rotated.ALL
+        paths = {
+            path
+            for path in (by_path.keys() | {s.lineage for s in suspects.values()} | self._vacated)
+            if path in by_path or all_of_them
+        }
+        home = {row.identity.inode: path for path in by_path for row in by_path[path]}
+        directories = {os.path.dirname(path) for path in paths} | (
+            set(self.config.rotated_dirs) if paths else set()
+        )
+        for directory in sorted(directories):
+            listing = await self._services.threads.run(None, self._walker.list_directory, directory)
+            for sighting in listing.sightings:
+                stat = sighting.stat
+                key = (stat.device, stat.inode)
+                if (
+                    key in self._open
+                    or key in suspects
+                    or self._closed.get(key) == (stat.birth_ns, stat.size)
+                    or compression(sighting.path)
+                ):
+                    continue
+                lineage = self._relative_of(sighting.path, paths)
+                if lineage is not None:
+                    since = min((row.first_seen_ns for row in by_path.get(lineage, ())), default=0)
+                    if not all_of_them and stat.mtime_ns < since:
+                        lineage = None
+                lineage = home.get(stat.inode, lineage)
+                if lineage is not None:
+                    suspects[key] = Suspect(path=sighting.path, lineage=lineage, stat=stat)
+
+    def _relative_of(self, path: str, paths: set[str]) -> str | None:
+        """Which of `paths` this is a rotated file of, by its name."""
+        directory, name = os.path.split(path)
+        if directory in self.config.rotated_dirs:
+            by_name = {os.path.basename(candidate): candidate for candidate in sorted(paths)}
+            lineage = self._lineage(name, set(by_name))
+            if lineage != name:
+                return by_name[lineage]
+        else:
+            lineage = self._lineage(path, paths)
+            if lineage != path:
+                return lineage
+        if self._walker.is_rotated(path):
+            beside = [p for p in sorted(paths) if os.path.dirname(p) == directory] or sorted(paths)
+            return max(beside, key=lambda p: _shared(os.path.basename(p), name))
+        return None
+
+    def _drop_finished(
+        self, suspects: dict[tuple[int, int], Suspect], rows: list[Position]
+    ) -> None:
+        """Leave out rotated files that every destination has read to the end."""
+        for key, suspect in list(suspects.items()):
+            stat = suspect.stat
+            done = {
+                row.destination
+                for row in rows
+                if (row.identity.device, row.identity.inode) == key
+                and row.identity.birth_ns == stat.birth_ns
+                and row.offset == stat.size
+            }
+            if not suspect.current and done >= self._destinations.keys():
+                self._closed[key] = (stat.birth_ns, stat.size)
+                del suspects[key]
+
+    async def _make_durable(self, findings: Findings) -> dict[tuple[int, str], Position]:
+        """Write the rows that are new or moved, synced; by descriptor and destination."""
+        entries = {
+            (finding.fd, destination): entry
+            for finding in findings.found
+            for destination, entry in finding.entries.items()
+        }
+        changed = [key for key, entry in entries.items() if not entry.keep]
+        saved = await self._store.sight([entries[key].position for key in changed])
+        gone = {finding.stat.inode for finding in findings.found}
+        await self._store.forget(
+            [row.id for row in findings.homeless if row.identity.inode in gone]
+        )
+        for destination in self._first_scan_of or ():
+            await self._store.mark_scanned(self.config.name, destination)
+        self._first_scan_of = frozenset()
+        positions = {key: entry.position for key, entry in entries.items()}
+        return positions | dict(zip(changed, saved, strict=True))
+
+    def _admit(self, finding: Finding, positions: dict[tuple[int, str], Position]) -> None:
+        """Begin to read a file, behind the older ones of its path."""
+        suspect, services = finding.suspect, self._services
+        first = positions[finding.fd, next(iter(finding.entries))]
+        file = OpenFile(finding.fd, suspect.lineage, suspect.path, first.identity)
+        tracked = _Tracked(file=file)
+        older = self._youngest.get(file.path)
+        for destination, entry in finding.entries.items():
+            position = positions[finding.fd, destination]
+            self._services.emit(
+                FileFound(
+                    stream=self.config.name,
+                    destination=destination,
+                    path=suspect.path,
+                    offset=position.offset,
+                    size=finding.stat.size,
+                    verdict=entry.verdict.value,
+                )
+            )
+            if services.breaker.quarantined(position.stream, destination, position.identity):
+                self._quarantine(file, position)
+                continue
+            tracked.pipelines[destination] = self._pipeline(tracked, position, entry.tail, older)
+        self._open[file.key] = tracked
+        self._youngest[file.path] = tracked
+        if suspect.current:
+            self._at[file.path] = tracked
+        else:
+            self._finalise(tracked)
+        for pipeline in tracked.pipelines.values():
+            pipeline.wake()
+
+    def _pipeline(
+        self, tracked: _Tracked, position: Position, tail: bytes, older: _Tracked | None
+    ) -> Pipeline:
+        before = older.pipelines.get(position.destination) if older is not None else None
+        return Pipeline(
+            self._destinations[position.destination],
+            self._services,
+            tracked.file,
+            position,
+            tail,
+            after=() if before is None or before.reading_done else (before,),
+            on_changed=lambda _: self._rewritten(tracked),
+        )
+
+    def _quarantine(self, file: OpenFile, position: Position) -> None:
+        account = self._destinations[position.destination].account
+        unread = max(0, file.size() - position.offset)
+        account.read += unread
+        account.held += unread
+        self._services.emit(
+            FileQuarantined(
+                stream=position.stream,
+                destination=position.destination,
+                path=file.seen_at,
+                offset=position.offset,
+            )
+        )
+
+    # --- files that change under the reader ---------------------------------------------------
+
+    def _rewritten(self, tracked: _Tracked) -> None:
+        """A pipeline found that its file was truncated or rewritten."""
+        if not tracked.rewriting:
+            tracked.rewriting = True
+            task = self._services.spawn(self._begin_anew(tracked))
+            self._rewrites.add(task)
+            task.add_done_callback(self._rewrites.discard)
+
+    async def _begin_anew(self, tracked: _Tracked) -> None:
+        """Finish what was read, look for a copy of the rest, and read the file from its start."""
+        old = dict(tracked.pipelines)
+        await asyncio.gather(*(pipeline.stop() for pipeline in old.values()))
+        for pipeline in old.values():
+            await pipeline.settle()
+        while True:
+            try:
+                async with self._stock_taking:
+                    await self._replace_pipelines(tracked, old)
+                break
+            except StateError as error:
+                await asyncio.sleep(self._scan_failed(error))
+        for pipeline in tracked.pipelines.values():
+            pipeline.wake()
+
+    async def _replace_pipelines(self, tracked: _Tracked, old: dict[str, Pipeline]) -> None:
+        file, now_ns = tracked.file, self._services.clock.now_ns()
+        await self._store.flush()  # else an older commit could follow the rows written below
+        self._vacated.add(file.path)
+        await self._inquire([], tuple(pipeline.position for pipeline in old.values()))
+        rehoused = {p.position.id for p in self.pipelines if p.file is not file}
+        fresh = [
+            replace(
+                pipeline.position,
+                id=0 if pipeline.position.id in rehoused else pipeline.position.id,
+                identity=replace(file.identity, fingerprint=NO_MARK),
+                offset=0,
+                tail=NO_MARK,
+                resume=b"",
+                first_seen_ns=now_ns,
+                updated_ns=now_ns,
+            )
+            for pipeline in old.values()
+        ]
+        saved = await self._store.sight(fresh)
+        older = self._youngest.get(file.path)
+        for position in saved:
+            before = old[position.destination]
+            copied = before.position.id in rehoused
+            before.abandon(None if copied else "truncated")
+            self._services.emit(
+                FileRewritten(
+                    stream=self.config.name,
+                    destination=position.destination,
+                    path=file.seen_at,
+                    offset=before.position.offset,
+                    copied=copied,
+                )
+            )
+            tracked.pipelines[position.destination] = self._pipeline(
+                tracked, position, b"", older if older is not tracked else None
+            )
+        self._youngest[file.path] = tracked
+        tracked.rewriting = False
+
+    async def _sweep(self) -> None:
+        """Give back the descriptors of rotated and deleted files that are finished."""
+        now = self._services.loop.time()
+        for key, tracked in list(self._open.items()):
+            file = tracked.file
+            if file.final_since is None or not tracked.quiet or tracked.rewriting:
+                continue
+            file.deleted = file.deleted or not file.whereabouts()[0]
+            quiet_since = max(
+                [file.final_since, *(p.idle_since for p in tracked.pipelines.values())]
+            )
+            patience = self.config.rotate_grace if file.deleted else self._close_idle_seconds
+            if now - quiet_since < patience or any(p.held for p in tracked.pipelines.values()):
+                continue
+            size = file.size()
+            await asyncio.gather(*(p.stop() for p in tracked.pipelines.values()))
+            del self._open[key]
+            if self._youngest.get(file.path) is tracked:
+                del self._youngest[file.path]
+            if not file.deleted:
+                self._closed[key] = (file.identity.birth_ns, size)
+            self._services.emit(FileLetGo(stream=self.config.name, path=file.seen_at, size=size))
+            file.close()
+
+
+def _shared(one: str, other: str) -> int:
+    """How many first characters two names share."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+        min(len(one), len(other)),
+    )

@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from singer.base.config import Oversize, PartitionerType, Rotated, Secret, Start
+from singer.base.errors import ConfigError
+from singer.config.document import parse
+from singer.config.loader import load
+from tests.config.files import CLUSTERS, MINIMAL, STREAMS, Folder
+
+
+class TestValid:
+    def test_minimal(self, folder: Folder) -> None:
+        loaded = folder.load(MINIMAL)
+        (stream,) = loaded.config.streams
+        (destination,) = stream.publish
+        assert stream.paths == ("/var/log/access.log",)
+        assert destination.name == "main/web.access"
+        assert destination.partitioner.type is PartitionerType.STICKY
+        assert loaded.config.clusters["main"].name == "main"
+        assert loaded.config.clusters["main"].bootstrap == ("kafka-1:9092",)
+        assert loaded.config.agent.memory == 64 << 20
+        assert (loaded.warnings, loaded.files) == ((), (folder.main,))
+
+    def test_everything_that_is_built(self, folder: Folder) -> None:
+        config = folder.load(
+            """\
+            agent:
+              id: 0123
+              labels: {team: yes, shift: 1:30}
+              state_dir: state
+              memory: 1GB
+              locality: file:zone
+              http: null
+              admin_socket: null
+              drain_deadline: 500ms
+              dead_letters: {max_bytes: 64MiB, files: 2}
+            clusters:
+              main:
+                bootstrap: [kafka-1:9092, "[::1]:9092"]
+                delivery: at_least_once
+                properties: {linger.ms: 5, log.connection.close: false, compression.type: lz4}
+              try-out:
+                bootstrap: embedded
+                embedded: {brokers: 2, racks: [a], partitions: 3, show: true}
+            streams:
+              - name: access
+                paths: ["/srv/*/logs/access{,-*}.log"]
+                exclude: ["*.tmp", "/srv/old/**"]
+                rotated: all
+                rotated_dirs: [old]
+                reader: {type: text, max_record: 1MiB, oversize: split}
+                start: end
+                transforms: []
+                flush_partial_after: 5m
+                publish:
+                  - {cluster: main, topic: web.access, partitioner: {type: random, local: true}}
+                  - {cluster: try-out, topic: web.access, shadow: true, partitioner: sticky}
+                  - {cluster: main, topic: web.access, name: second}
+            """
+        ).config
+        agent = config.agent
+        assert (agent.id, dict(agent.labels)) == ("0123", {"team": "yes", "shift": "1:30"})
+        assert agent.state_dir == os.path.join(os.path.realpath(folder.path), "state")
+        assert agent.locality == f"file:{os.path.realpath(folder.path)}/zone"
+        assert (agent.memory, agent.drain_deadline) == (10**9, 0.5)
+        assert (agent.dead_letters.max_bytes, agent.dead_letters.files) == (64 << 20, 2)
+        main, embedded = config.clusters["main"], config.clusters["try-out"].embedded
+        assert dict(main.properties) == {
+            "linger.ms": "5",
+            "log.connection.close": "false",
+            "compression.type": "lz4",
+        }
+        assert embedded is not None
+        assert (embedded.brokers, embedded.racks, embedded.show) == (2, ("a",), True)
+        (stream,) = config.streams
+        assert stream.rotated_files is Rotated.ALL
+        assert stream.rotated_dirs == (os.path.join(os.path.realpath(folder.path), "old"),)
+        assert (stream.reader.max_record, stream.reader.oversize) == (1 << 20, Oversize.SPLIT)
+        assert (stream.start, stream.flush_partial_after) == (Start.END, 300)
+        assert [entry.name for entry in stream.publish] == [
+            "main/web.access",
+            "try-out/web.access",
+            "second",
+        ]
+        assert stream.publish[0].partitioner.local
+        assert stream.publish[1].shadow
+
+    def test_empty_sections_are_all_defaults(self, folder: Folder) -> None:
+        assert folder.load("agent:\n" + MINIMAL).config.agent.rescan == 10
+
+    def test_not_built_yet_is_one_warning(self, folder: Folder) -> None:
+        loaded = folder.load(
+            """\
+            agent: {http: "127.0.0.1:2047", admin_socket: /run/s.sock, locality: ec2}
+            heartbeat: {cluster: main, topic: singer.heartbeat, every: 60s}
+            clusters: {main: {bootstrap: [a:1], catch_up: {order: oldest_first}}}
+            """
+            + STREAMS.replace("\n", "\n            ")
+        )
+        (warning,) = loaded.warnings
+        assert warning.message == (
+            "not built yet, ignored: heartbeat, agent.http, agent.admin_socket, agent.locality, "
+            "clusters.main.catch_up"
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        # (what is put in place of `    publish:` in the minimal stream), line:column: ...
+        ("strt: end", "6:5: streams[0].strt: unknown key: did you mean start?"),
+        ("zebra: 1", "6:5: streams[0].zebra: unknown key: known are decider, exclude"),
+        ("start: start", "6:12: streams[0].start: must be one of beginning, end, not 'start'"),
+        ("start: [end]", "6:12: streams[0].start: must be a single value, not a list"),
+        ("start:", "6:11: streams[0].start: has no value"),
+        ("name: twice", "6:5: streams[0].name: duplicate key, first on line 4"),
+        ("rotate_grace: 2", "6:19: streams[0].rotate_grace: must be a duration with its unit"),
+        ("rotated: /x.old", "6:14: streams[0].rotated: must be a list"),
+        ("exclude: ['a{b']", "6:15: streams[0].exclude[0]: must balance its braces { }, not 'a{b'"),
+        ("exclude: ['a[b']", "6:15: streams[0].exclude[0]: must close its bracket [, not 'a[b'"),
+        ("reader: txt", "6:13: streams[0].reader.type: must be one of text, not 'txt'"),
+        ("reader: {max_record: 0}", "6:26: streams[0].reader.max_record: must be at least 1"),
+        ("reader: multiline", "6:13: streams[0].reader: multiline is not built yet"),
+        ("reader: {type: thrift, x: 1}", "6:20: streams[0].reader.type: thrift is not built yet"),
+        ("transforms: [{redact: {}}]", "6:17: streams[0].transforms: is not built yet, and"),
+        ("follow_symlinks: true", "6:22: streams[0].follow_symlinks: is not built yet, and"),
+        ("follow_symlinks: yes", "6:22: streams[0].follow_symlinks: must be one of true, false"),
+        ("rotated_dirs: ['']", "6:20: streams[0].rotated_dirs[0]: must be a path, not ''"),
+        ("1: x", "6:5: streams[0].1: unknown key"),
+        ("? [a]\n    : b", "6:7: streams[0].?: a key must be plain text"),
+    ],
+)
+def test_problem_of_a_stream(folder: Folder, change: str, expected: str) -> None:
+    line = folder.problem(MINIMAL.replace("    publish:", f"    {change}\n    publish:"))
+    assert line.startswith(f"singer.yaml:{expected}"), line
+
+
+@pytest.mark.parametrize(
+    ("publish", "expected"),
+    [
+        ("[]", "publish: must not be empty"),
+        ("[{cluster: mian, topic: t}]", "there is no cluster 'mian': did you mean main?"),
+        ("[{topic: t}]", "publish[0]: cluster is missing"),
+        ("[{cluster: main, topic: a b}]", "publish[0].topic: must be a topic name of 1 to 249"),
+        ("[{cluster: main, topic: ..}]", "publish[0].topic: must be a topic name"),
+        (f"[{{cluster: main, topic: {'x' * 250}}}]", "publish[0].topic: must be a topic name"),
+        ("[{cluster: main, topic: 'w.{s}'}]", "(templates are not built yet), not 'w.{s}'"),
+        (
+            "[{cluster: main, topic: t}, {cluster: main, topic: t}]",
+            "duplicate destination 'main/t'",
+        ),
+        ("[{cluster: main, topic: t, partitioner: fixed}]", "partitioner: fixed is not built yet"),
+        ("[{cluster: main, topic: t, partitioner: {locl: true}}]", "did you mean local?"),
+        ("{cluster: main, topic: t}", "publish: must be a list ([a, b] or lines with -)"),
+        ("[main]", "publish[0]: must be a mapping (key: value), not a single value"),
+    ],
+)
+def test_problem_of_a_destination(folder: Folder, publish: str, expected: str) -> None:
+    text = MINIMAL.replace("[{cluster: main, topic: web.access}]", publish)
+    assert expected in folder.problem(text)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "expected"),
+    [
+        ("{}", "main: bootstrap is missing: a list of host:port, or embedded"),
+        ("{bootstrap: []}", "main.bootstrap: must not be empty"),
+        ("{bootstrap: kafka-1:9092}", "main.bootstrap: must be a list"),
+        ("{bootstrap: [kafka-1]}", "main.bootstrap[0]: must be host:port, not 'kafka-1'"),
+        ("{bootstrap: ['a:70000']}", "main.bootstrap[0]: must be host:port"),
+        ("{bootstrap: ['kafka:/rn:a:b:c:d:e']}", "(topic URIs are not built yet)"),
+        ("{bootstrap: [a:1], embedded: {}}", "main.embedded: needs bootstrap: embedded"),
+        ("{bootstrap: embedded, embedded: {brokers: 0}}", "embedded.brokers: must be at least 1"),
+        ("{bootstrap: [a:1], delivery: exactly_once}", "without it records may arrive twice"),
+        ("{bootstrap: [a:1], delivery: once}", "must be one of at_least_once, exactly_once"),
+        ("{bootstrap_file: /x}", "main.bootstrap_file: is not built yet, and without it no broker"),
+        ("{bootstrap: [a:1], properties: {acks: 1}}", "properties.acks: must stay all"),
+        ("{bootstrap: [a:1], properties: {lingr.ms: 1}}", "is not a property of librdkafka"),
+        ("{bootstrap: [a:1], properties: {linger.ms: [1]}}", "linger.ms: must be a single value"),
+        ("{bootstrap: [a:1], properties: {compression.type: none}}", "needs allow_uncompressed"),
+    ],
+)
+def test_problem_of_a_cluster(folder: Folder, cluster: str, expected: str) -> None:
+    text = f"clusters:\n  main: {cluster}\n" + STREAMS
+    line = folder.problem(text)
+    assert line.startswith("singer.yaml:2:")
+    assert expected in line
+
+
+def test_uncompressed_with_a_reason(folder: Folder) -> None:
+    config = folder.load(
+        "clusters: {main: {bootstrap: [a:1], allow_uncompressed: already compressed, "
+        "properties: {compression.type: none}}}\n" + STREAMS
+    ).config
+    assert config.clusters["main"].properties["compression.type"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("agent", "expected"),
+    [
+        ("{memroy: 1MiB}", "agent.memroy: unknown key: did you mean memory?"),
+        ("{memory: 64 mebibytes}", "agent.memory: must be a size in bytes"),
+        ("{memory: 1KiB}", "agent.memory: must be at least 1MiB"),
+        ("{rescan: 0s}", "agent.rescan: must be at least 100ms"),
+        ("{locality: us-east-1a}", "agent.locality: must be none, ec2, static:ZONE"),
+        ("{state_dir: [x]}", "agent.state_dir: must be a single value, not a list"),
+        ("{max_open_files: many}", "agent.max_open_files: must be a whole number, not 'many'"),
+        ("no", "agent: must be a mapping (key: value), not a single value"),
+    ],
+)
+def test_problem_of_the_agent(folder: Folder, agent: str, expected: str) -> None:
+    assert expected in folder.problem(f"agent: {agent}\n" + MINIMAL)
+
+
+def test_all_problems_at_once_in_file_order(folder: Folder) -> None:
+    problems = folder.problems(
+        """\
+        agnet: {}
+        clusters:
+          main: {bootstrap: [kafka], properties: {acks: 0}}
+          bad name: {bootstrap: embedded}
+        streams:
+          - name: a
+            paths: [var/log/x, /ok]
+            publish: [{cluster: other, topic: '!'}]
+          - name: a
+            paths: []
+            rescan: 1s
+        """
+    )
+    assert [line.split(": ")[0] + ": " + line.split(": ")[1] for line in problems] == [
+        "singer.yaml:1:1: agnet",
+        "singer.yaml:3:22: clusters.main.bootstrap[0]",
+        "singer.yaml:3:49: clusters.main.properties.acks",
+        "singer.yaml:4:3: clusters.bad name",
+        "singer.yaml:7:13: streams[0].paths[0]",
+        "singer.yaml:8:25: streams[0].publish[0].cluster",
+        "singer.yaml:8:39: streams[0].publish[0].topic",
+        "singer.yaml:9:5: streams[1]",
+        "singer.yaml:9:11: streams[1].name",
+        "singer.yaml:10:12: streams[1].paths",
+        "singer.yaml:11:5: streams[1].rescan",
+    ]
+
+
+class TestInclude:
+    def test_sorted_files_and_paths_relative_to_them(self, folder: Folder) -> None:
+        folder.write(STREAMS.replace("access", "b"), "conf.d/b.yaml")
+        folder.write(
+            STREAMS.replace("access", "a").replace("publish", "rotated_dirs: [old]\n    publish"),
+            "conf.d/a.yaml",
+        )
+        folder.write("clusters: {more: {bootstrap: embedded}}", "conf.d/c.yaml")
+        folder.write("# empty", "conf.d/d.yaml")
+        loaded = folder.load("include: [conf.d/*.yaml, conf.d/*.yaml, none/*.yaml]\n" + CLUSTERS)
+        assert [stream.name for stream in loaded.config.streams] == ["a", "b"]
+        assert set(loaded.config.clusters) == {"main", "more"}
+        assert loaded.config.streams[0].rotated_dirs == (
+            os.path.realpath(f"{folder.path}/conf.d/old"),
+        )
+        assert [os.path.basename(file) for file in loaded.files] == [
+            "singer.yaml",
+            "a.yaml",
+            "b.yaml",
+            "c.yaml",
+            "d.yaml",
+        ]
+
+    def test_problems_name_the_included_file(self, folder: Folder) -> None:
+        folder.write("agent: {}\nstreems: []\n" + CLUSTERS + STREAMS, "conf.d/a.yaml")
+        folder.write("streams: [", "conf.d/b.yaml")
+        os.mkdir(f"{folder.path}/conf.d/c.yaml")
+        problems = folder.problems("include: [conf.d/*.yaml, absent.yaml]\n" + MINIMAL)
+        assert problems == [
+            "singer.yaml:1:26: include[1]: no such file: absent.yaml",
+            "conf.d/a.yaml:1:1: agent: belongs in the main file, not in an included one",
+            "conf.d/a.yaml:2:1: streems: unknown key: did you mean streams?",
+            "conf.d/a.yaml:4:3: clusters.main: duplicate cluster 'main', first in singer.yaml "
+            "on line 3",
+            "conf.d/a.yaml:6:11: streams[0].name: duplicate stream 'access', first in singer.yaml "
+            "on line 5",
+            "conf.d/b.yaml:1:11: yaml syntax: while parsing a flow node, expected the node content, "
+            "but found '<stream end>'",
+            "conf.d/c.yaml:1:1: open configuration: is a directory, not a file",
+        ]
+
+    def test_main_file_is_not_its_own_include(self, folder: Folder) -> None:
+        assert len(folder.load("include: ['*.yaml']\n" + MINIMAL).config.streams) == 1
+
+
+class TestSubstitution:
+    def test_environment_and_files(self, folder: Folder) -> None:
+        folder.write("s3cr3t ${env:NOT_AGAIN}\n\n", "secret")
+        config = folder.load(
+            """\
+            agent: {memory: "${env:MEMORY}", id: "$${env:MEMORY}"}
+            clusters:
+              main:
+                bootstrap: ["${env:HOST}:9092"]
+                properties: {sasl.password: "${file:secret}", sasl.username: "a-${env:HOST}"}
+            """
+            + STREAMS.replace("\n", "\n            "),
+            {"MEMORY": "2MiB", "HOST": "kafka"},
+        ).config
+        main = config.clusters["main"]
+        assert config.agent.memory == 2 << 20
+        assert config.agent.id == "${env:MEMORY}"
+        assert main.bootstrap == ("kafka:9092",)
+        assert main.properties["sasl.username"] == "a-kafka"
+        assert main.properties["sasl.password"] == "s3cr3t ${env:NOT_AGAIN}\n"
+        assert isinstance(main.properties["sasl.password"], Secret)
+        assert "s3cr3t" not in repr(config)
+
+    @pytest.mark.parametrize(
+        ("value", "expected"),
+        [
+            ("${env:ABSENT}", "agent.id: environment variable ABSENT is not set"),
+            ("${file:absent}", "absent: no such file"),
+            ("${file:/}", "agent.id: cannot read file /: is a directory, not a file"),
+            ("${HOME}", "agent.id: ${HOME} is no substitution: known are ${env:NAME}"),
+            ("${env:}", "agent.id: ${env:} is no substitution"),
+        ],
+    )
+    def test_what_is_missing(self, folder: Folder, value: str, expected: str) -> None:
+        assert expected in folder.problem(f"agent: {{id: '{value}'}}\n" + MINIMAL)
+
+    def test_secrets_are_not_in_messages(self, folder: Folder) -> None:
+        folder.write("hunter2", "secret")
+        problems = folder.problems(
+            """\
+            agent: {memory: "${file:secret}", locality: "${file:secret}"}
+            clusters:
+              main:
+                bootstrap: ["${file:secret}"]
+                properties: {ssl.key.password: [1], security.protocol: "${file:secret}"}
+            streams:
+              - {name: a, paths: ["${file:secret}"], publish: [{cluster: main, topic: "${file:secret}!"}]}
+            """
+        )
+        assert len(problems) == 6
+        assert "hunter2" not in "\n".join(problems)
+
+    def test_keys_are_not_substituted(self, folder: Folder) -> None:
+        assert "unknown key" in folder.problem("${env:X}: 1\n" + MINIMAL, {"X": "agent"})
+
+
+@given(text=st.text(alphabet=st.sampled_from("ab:- \n[]{}&*!#'\"|>?%@,<\t0~"), max_size=60))
+def test_any_text_is_loaded_or_refused_with_a_place(text: str) -> None:
+    try:
+        parse(text, "f.yaml")
+    except ConfigError as error:
+        assert all(problem.line >= 1 <= problem.column for problem in error.problems)
+        assert "\n" not in str(error)
+
+
+def test_the_example_is_valid() -> None:
+    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    config = load(os.path.join(root, "etc/singer.yaml"), {}).config
+    assert config.agent.state_dir == os.path.realpath(os.path.join(root, ".run/state"))
+    assert all(cluster.is_embedded for cluster in config.clusters.values())

@@ -1,0 +1,140 @@
+import asyncio
+import contextlib
+
+import pytest
+
+from singer.budget import FILE_CEILING_BYTES, Budget, Ceiling, acquire, charge
+
+
+def run(coroutine):
+    return asyncio.run(asyncio.wait_for(coroutine, 10))
+
+
+async def turns(count=20):
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_waits_until_there_is_room():
+    async def scenario():
+        ceiling = Ceiling(100)
+        await acquire([ceiling], 80)
+        waiting = asyncio.create_task(acquire([ceiling], 50))
+        await turns()
+        assert not waiting.done()
+        charge([ceiling], -80)
+        await waiting
+        assert ceiling.used == 50
+
+    run(scenario())
+
+
+def test_something_larger_than_the_ceiling_passes_alone():
+    async def scenario():
+        ceiling = Ceiling(100)
+        await acquire([ceiling], 500)
+        waiting = asyncio.create_task(acquire([ceiling], 1))
+        await turns()
+        assert not waiting.done()
+        charge([ceiling], -500)
+        await waiting
+
+    run(scenario())
+
+
+def test_who_waits_for_one_ceiling_holds_nothing_of_another():
+    async def scenario():
+        total, stalled = Ceiling(100), Ceiling(10)
+        await acquire([stalled, total], 10)
+        waiting = asyncio.create_task(acquire([stalled, total], 10))
+        await turns()
+        await acquire([total], 90)
+        assert total.used == 100
+        assert not waiting.done()
+        waiting.cancel()
+
+    run(scenario())
+
+
+def test_first_come_first_served():
+    async def scenario():
+        ceiling, order = Ceiling(10), []
+
+        async def take(name):
+            await acquire([ceiling], 10)
+            order.append(name)
+            charge([ceiling], -10)
+
+        await acquire([ceiling], 10)
+        tasks = [asyncio.create_task(take(n)) for n in range(50)]
+        await turns()
+        charge([ceiling], -10)
+        await asyncio.gather(*tasks)
+        assert order == list(range(50))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("cancel_after_wake", [False, True])
+def test_a_cancelled_waiter_passes_its_turn_on(cancel_after_wake):
+    async def scenario():
+        ceiling = Ceiling(10)
+        await acquire([ceiling], 10)
+        first = asyncio.create_task(acquire([ceiling], 10))
+        second = asyncio.create_task(acquire([ceiling], 10))
+        await turns()
+        if cancel_after_wake:
+            charge([ceiling], -10)
+            first.cancel()
+        else:
+            first.cancel()
+            charge([ceiling], -10)
+        await second
+        with contextlib.suppress(asyncio.CancelledError):
+            await first
+        assert ceiling.used == 10
+
+    run(scenario())
+
+
+def test_many_small_waiters_all_fit_after_one_release():
+    async def scenario():
+        ceiling = Ceiling(100)
+        await acquire([ceiling], 100)
+        tasks = [asyncio.create_task(acquire([ceiling], 10)) for _ in range(10)]
+        await turns()
+        charge([ceiling], -100)
+        await asyncio.gather(*tasks)
+        assert ceiling.used == 100
+
+    run(scenario())
+
+
+def test_a_waiter_that_moves_to_another_ceiling_does_not_block_the_line():
+    async def scenario():
+        shared, narrow = Ceiling(10), Ceiling(10)
+        await acquire([shared], 10)
+        await acquire([narrow], 10)
+        blocked = asyncio.create_task(acquire([shared, narrow], 10))
+        free = asyncio.create_task(acquire([shared], 10))
+        await turns()
+        charge([shared], -10)  # wakes `blocked`, which finds `narrow` full
+        await free
+        assert not blocked.done()
+        charge([shared], -10)
+        charge([narrow], -10)
+        await blocked
+
+    run(scenario())
+
+
+def test_shares():
+    budget = Budget(64 << 20, clusters=2)
+    cluster, total = budget.destination("main", shadow=False)
+    assert (cluster.limit, total.limit) == (48 << 20, 64 << 20)
+    _, shadows, _ = budget.destination("canary", shadow=True)
+    assert shadows.limit == 16 << 20
+    assert budget.partition("main", "t", 0).limit == 12 << 20
+    assert budget.partition("main", "t", 0) is budget.partition("main", "t", 0)
+    assert budget.file().limit == FILE_CEILING_BYTES
+    assert Budget(1 << 20, clusters=1).file().limit == 256 << 10
