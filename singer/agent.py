@@ -16,6 +16,7 @@ import signal
 import socket
 from collections.abc import Coroutine, Mapping
 from functools import partial
+from stat import S_ISCHR
 from typing import Any, Final
 
 from singer import __version__
@@ -42,11 +43,11 @@ from singer.kafka.cluster import KafkaCluster
 from singer.kafka.embedded import EmbeddedCluster
 from singer.locality.zone import resolve
 from singer.observe.arrivals import Arrivals
-from singer.pipeline import Destination, Services
 from singer.positions.breaker import CrashBreaker
 from singer.positions.sqlite import SqlitePositions
 from singer.positions.state_dir import StateDir
 from singer.readers.text import TextReader
+from singer.services import Destination, Services
 from singer.stream import Stream
 from singer.writers.dead_letters import DeadLetters
 from singer.writers.kafka import KafkaWriter
@@ -167,12 +168,7 @@ class Agent:
                     {d.name: self._destination(stream, d, budget) for d in stream.publish},
                     services,
                     self._positions,
-                    Walker(
-                        stream.paths,
-                        stream.exclude,
-                        rotated=stream.rotated,
-                        own=(self._state.path,),
-                    ),
+                    Walker(stream.paths, stream.exclude, stream.rotated, avoid=self._own_files()),
                     rescan_seconds=agent.rescan,
                     close_idle_seconds=agent.close_idle,
                     positions_lost=self._positions.recovered,
@@ -191,6 +187,16 @@ class Agent:
         for started in self.streams:
             started.start()
         self._spawn(self._keep_up())
+
+    def _own_files(self) -> set[tuple[int, int]]:
+        """(device, inode) of what the agent writes: shipping its own log would never end."""
+        own = set()
+        for file in (self._state.path, 1, 2):
+            with contextlib.suppress(OSError):
+                stat = os.stat(file)
+                if not S_ISCHR(stat.st_mode):  # /dev/null and terminals are nobody's
+                    own.add((stat.st_dev, stat.st_ino))
+        return own
 
     async def _connect(self, agent_id: str, zones: tuple[str, ...]) -> None:
         labels = self._config.agent.labels
@@ -337,7 +343,6 @@ class Agent:
             embedded.close()
         for stream in self.streams:
             stream.close()
-        self._dead_letters.close()
 
     def _close_books(self) -> None:
         for account in self.ledger:

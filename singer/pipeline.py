@@ -12,123 +12,40 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
 from singer.base.backoff import Backoff
-from singer.base.batch import RECORD_OVERHEAD_BYTES, Bytes, RecordBatch
+from singer.base.batch import RECORD_OVERHEAD_BYTES
 from singer.base.errors import DeliveryError, InvariantError, WorldError
 from singer.base.events import (
     BatchDelivered,
     CommitHeldUp,
     DestinationWaits,
-    Emit,
     Event,
     InternalError,
     ReadFailed,
     RecordDeadLettered,
     Rewound,
 )
-from singer.base.ledger import Account
-from singer.base.ports import (
-    BadRange,
-    Clock,
-    Committer,
-    Disposal,
-    Framed,
-    Reader,
-    Receipt,
-    Rejection,
-    State,
-    Writer,
-)
+from singer.base.ports import Framed, State
 from singer.base.position import FINGERPRINT_BYTES, Mark, Position
 from singer.budget import Ceiling, acquire, charge
 from singer.files.openfile import OpenFile
 from singer.files.source import WINDOW_BYTES, Outcome, Source, grown_fingerprint
-from singer.files.threads import DeviceThreads
-from singer.files.wakeup import Wakeup
-from singer.positions.breaker import CrashBreaker
+from singer.services import Destination, Services
+from singer.ticket import Refuse, Ticket
 from singer.writers.dead_letters import DeadLetter
 
 #: First and longest wait before an attempt to deliver again.
 _BACKOFF_SECONDS: Final = (0.1, 30.0)
-#: Guess of a record's length before the first is seen; only the first window's charge hangs on it.
-_TYPICAL_RECORD_BYTES: Final = 100.0
+#: A record's length before the first is seen: low, since short records cost most per byte. Only
+#: the first window hangs on it.
+_FIRST_RECORD_BYTES: Final = 32.0
 #: Room asked for when a held line fills the window: it must grow until the reader gives it up.
 _LEAST_READ_BYTES: Final = 64 << 10
-
-
-class DeadLetterSink(Protocol):
-    """Where bytes go that are no record, or that the broker will never take."""
-
-    async def write(self, letters: list[DeadLetter]) -> None:
-        """Write and sync. Raises WorldError."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Destination:
-    """What the pipelines of one entry of `publish` share."""
-
-    stream: str
-    name: str
-    reader: Reader
-    writer: Writer
-    committer: Committer
-    account: Account
-    ceilings: tuple[Ceiling, ...]
-    partition_ceiling: Callable[[int], Ceiling]
-    file_ceiling: Callable[[], Ceiling]
-    dead_letters: DeadLetterSink
-    rotate_grace_seconds: float
-    flush_partial_after_seconds: float | None
-    once: bool  #: deliver what is there; wait for no grace period
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
-    """What all pipelines of the agent share."""
-
-    loop: asyncio.AbstractEventLoop
-    spawn: Callable[[Coroutine[None, None, None]], asyncio.Task[None]]  #: failures end the agent
-    clock: Clock
-    emit: Emit
-    threads: DeviceThreads
-    wakeup: Wakeup
-    breaker: CrashBreaker
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Ticket:
-    """A stretch of the file on its way: from `window`'s first byte to `end`."""
-
-    start: int
-    end: int
-    window: Bytes
-    tail_before: bytes  # the bytes before `start`
-    tail: bytes = b""  # the bytes before `end`
-    resume: bytes
-    batch: RecordBatch
-    bad: tuple[BadRange, ...]
-    cost: int
-    shared: tuple[Ceiling, ...]  # charged until the receipt; the file's own until the commit
-    sent_at: float
-    receipt: Receipt | None
-    rejected: tuple[Rejection, ...] = ()
-    burial: asyncio.Task[None] | None = None
-    buried: bool = False
-    disposed: int = 0  # bytes dead-lettered or skipped
-
-    def extent(self, row: int) -> tuple[int, int]:
-        """(end, length) of the source bytes of one row, terminator included."""
-        end = int(self.batch.ends[row])
-        begin = int(self.batch.ends[row - 1]) if row else self.start
-        bad = sum(bad.end - bad.start for bad in self.bad if begin <= bad.start < end)
-        return end, end - begin - bad
 
 
 class Pipeline:
@@ -168,8 +85,8 @@ class Pipeline:
         self._on_changed = on_changed
         self._ceiling = destination.file_ceiling()
         self._hint: tuple[Ceiling, ...] = ()
-        self._record_bytes = _TYPICAL_RECORD_BYTES
-        self._tickets: deque[_Ticket] = deque()
+        self._record_bytes = _FIRST_RECORD_BYTES
+        self._tickets: deque[Ticket] = deque()
         self._outstanding = 0
         self._failure: BaseException | None = None
         self._epoch = 0  # counts rewinds, for whoever awaited meanwhile
@@ -310,19 +227,27 @@ class Pipeline:
         except DeliveryError as error:
             self._wait_for_destination(error)
             return True
-        room = max(WINDOW_BYTES - self._source.held, _LEAST_READ_BYTES)
-        await self._ship(min(unread, room), State.MORE)
+        affordable = int(self._ceiling.limit / self._cost_per_byte())
+        room = min(WINDOW_BYTES, affordable) - self._source.held
+        await self._ship(min(unread, max(room, _LEAST_READ_BYTES)), State.MORE)
         return True
 
     async def _ship(self, want: int, state: State) -> None:
         """Read `want` more bytes, frame the window and send what it holds."""
         ceilings = (self._ceiling, *self.destination.ceilings, *self._hint)
         size = want + self._source.held
-        reserved = size + int(RECORD_OVERHEAD_BYTES * size / self._record_bytes)
+        reserved = int(size * self._cost_per_byte())
         await acquire(ceilings, reserved)
         try:
             if self._failure is not None or (want and not await self._read(want)):
                 return
+            # A store into mapped memory: should the process die in here, the next one knows where.
+            self._services.breaker.mark(
+                self.position.stream,
+                self.position.destination,
+                self.position.identity,
+                self.position.offset,
+            )
             framed = self._frame(state)
             if len(framed.batch) and self._tickets and self._partitioner.due():
                 epoch = self._epoch
@@ -332,8 +257,13 @@ class Pipeline:
                     return
             self._send(framed)
         finally:
+            self._services.breaker.unmark()
             # What was sent is charged by now, so nobody slips in between.
             charge(ceilings, -reserved)
+
+    def _cost_per_byte(self) -> float:
+        """Memory that a byte of the file is expected to take while it is under way."""
+        return 1.0 + RECORD_OVERHEAD_BYTES / self._record_bytes
 
     async def _read(self, want: int) -> bool:
         """Whether `want` bytes, or some of them, were added to the window."""
@@ -365,11 +295,7 @@ class Pipeline:
         return outcome is Outcome.GREW
 
     def _frame(self, state: State) -> Framed:
-        source, position = self._source, self.position
-        # A store into mapped memory: should the process die in here, the next one knows where.
-        self._services.breaker.mark(
-            position.stream, position.destination, self.file.identity, position.offset
-        )
+        source = self._source
         framed = self.destination.reader.frame(
             source.window, source.offset, state, scanned=source.scanned, resume=self._resume
         )
@@ -386,7 +312,7 @@ class Pipeline:
         cost, receipt, shared = 0, None, self.destination.ceilings
         if len(batch):
             cost = batch.cost
-            self._record_bytes += 0.1 * (batch.nbytes / len(batch) + 1 - self._record_bytes)
+            self._record_bytes = batch.nbytes / len(batch) + 1
             route = self._partitioner.assign(batch)
             # A batch over several partitions counts for the first: ends of two blocks at most.
             partition = self.destination.partition_ceiling(
@@ -402,7 +328,7 @@ class Pipeline:
             shared = (*shared, partition)
             charge((self._ceiling, *shared), cost)
             receipt = self.destination.writer.send(batch, route)
-        ticket = _Ticket(
+        ticket = Ticket(
             start=source.offset,
             end=source.offset + framed.consumed,
             window=source.window[: framed.consumed],
@@ -473,7 +399,7 @@ class Pipeline:
 
     # --- what comes back ----------------------------------------------------------------------
 
-    def _receipt_done(self, ticket: _Ticket) -> None:
+    def _receipt_done(self, ticket: Ticket) -> None:
         self._outstanding -= 1
         charge(ticket.shared, -ticket.cost)
         self._collect()
@@ -500,7 +426,7 @@ class Pipeline:
         self._moved.set()
         self._moved.clear()
 
-    def _commit(self, ticket: _Ticket) -> None:
+    def _commit(self, ticket: Ticket) -> None:
         account = self.destination.account
         span = ticket.end - ticket.start
         account.in_flight -= span
@@ -538,9 +464,11 @@ class Pipeline:
             self.position.stream, self.position.destination, self.position.identity
         )
 
-    async def _bury(self, ticket: _Ticket) -> None:
+    async def _bury(self, ticket: Ticket) -> None:
         """Dead-letter the bad ranges and rejected rows of a ticket, before it may commit."""
-        letters, buried, skipped = self._letters_of(ticket)
+        refuse, skipped = ticket.refuse()
+        letters = [self._letter(one) for one in refuse]
+        buried = sum(one.length for one in refuse)
         backoff = Backoff(*_BACKOFF_SECONDS)
         while letters:
             try:
@@ -576,29 +504,7 @@ class Pipeline:
         ticket.buried = True
         self._collect()
 
-    def _letters_of(self, ticket: _Ticket) -> tuple[list[DeadLetter], int, Counter[str]]:
-        """The dead letters of a ticket, their source bytes, and the bytes skipped by reason."""
-        letters, buried = [], 0
-        skipped: Counter[str] = Counter()
-        for bad in ticket.bad:
-            length = bad.end - bad.start
-            if bad.disposal is Disposal.SKIP:
-                skipped[bad.reason] += length
-                continue
-            start = bad.start - ticket.start
-            payload = ticket.window[start : start + length].tobytes()
-            letters.append(self._letter(bad.start, length, bad.reason, bad.part, payload))
-            buried += length
-        for rejection in ticket.rejected:
-            end, length = ticket.extent(rejection.row)
-            payload = ticket.batch.payload(rejection.row)
-            letters.append(self._letter(end - length, length, rejection.reason, 0, payload))
-            buried += length
-        return letters, buried, skipped
-
-    def _letter(
-        self, offset: int, length: int, reason: str, part: int, payload: bytes
-    ) -> DeadLetter:
+    def _letter(self, refuse: Refuse) -> DeadLetter:
         identity = self.file.identity
         return DeadLetter(
             stream=self.destination.stream,
@@ -606,11 +512,11 @@ class Pipeline:
             path=self.file.path,
             device=identity.device,
             inode=identity.inode,
-            offset=offset,
-            length=length,
-            reason=reason,
-            part=part,
-            payload=payload,
+            offset=refuse.offset,
+            length=refuse.length,
+            reason=refuse.reason,
+            part=refuse.part,
+            payload=refuse.payload,
         )
 
     # --- what goes wrong ----------------------------------------------------------------------

@@ -35,12 +35,15 @@ from singer.files.inquiry import Finding, Findings, Inquiry, Suspect
 from singer.files.openfile import OpenFile
 from singer.files.siblings import compression, is_sibling
 from singer.files.walk import Sighting, Walker
-from singer.pipeline import Destination, Pipeline, Services
+from singer.pipeline import Pipeline
+from singer.services import Destination, Services
 
 #: After a directory event, wait this long for its neighbours: a rotation is several events.
 _HINT_SECONDS: Final = 0.005
 #: At most this share of the time is spent on looking at directories because of events.
 _HINT_DUTY: Final = 0.1
+#: The kernel stamps files with a clock that is up to a tick behind the one we read.
+_TICK_NS: Final = 20_000_000
 #: First and longest wait before the position store is asked again.
 _STORE_BACKOFF_SECONDS: Final = (0.2, 30.0)
 
@@ -144,7 +147,7 @@ class Stream:
         inodes: set[int] = set()
         for directory in sorted(self._seen.keys() | set(self.config.rotated_dirs)):
             listing = await self._services.threads.run(None, self._walker.list_directory, directory)
-            if listing.faults:
+            if listing.fault:
                 return None
             inodes.update(sighting.stat.inode for sighting in listing.sightings)
         inodes.update(tracked.file.identity.inode for tracked in self._open.values())
@@ -349,7 +352,7 @@ class Stream:
             rows=tuple(row for row in rows if row not in homeless),
             orphans=(*homeless, *orphans),
             at_end=self._first_scan_of if at_end else frozenset(),
-            now_ns=self._services.clock.now_ns(),
+            now_ns=self._now_ns(),
         )
         findings = await self._services.threads.run(None, inquiry.answer)
         try:
@@ -370,6 +373,9 @@ class Stream:
         ):
             self._admit(finding, entries)
 
+    def _now_ns(self) -> int:
+        return self._services.clock.now_ns() - _TICK_NS
+
     def _lineage(self, path: str, paths: Iterable[str]) -> str:
         """The path of the stream that `path` is a rotated name of; else itself."""
         paths = paths if isinstance(paths, set) else set(paths)
@@ -389,7 +395,8 @@ class Stream:
         A file with a known inode is one of ours whatever its name; a sibling by name without a
         row is, if it was written to since its path was first seen.
         """
-        all_of_them = self.config.rotated_files is Rotated.ALL
+        # Without a past that we should have had, nothing says which of the old ones are history.
+        all_of_them = self.config.rotated_files is Rotated.ALL or self._positions_lost
         paths = {
             path
             for path in (by_path.keys() | {s.lineage for s in suspects.values()} | self._vacated)
@@ -560,7 +567,7 @@ class Stream:
             pipeline.wake()
 
     async def _replace_pipelines(self, tracked: _Tracked, old: dict[str, Pipeline]) -> None:
-        file, now_ns = tracked.file, self._services.clock.now_ns()
+        file, now_ns = tracked.file, self._now_ns()
         await self._store.flush()  # else an older commit could follow the rows written below
         self._vacated.add(file.path)
         await self._inquire([], tuple(pipeline.position for pipeline in old.values()))

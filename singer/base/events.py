@@ -341,7 +341,8 @@ class FileQuarantined(Event):
         """What to do."""
         return (
             f"{self.path}: quarantined at offset {self.offset}, because the agent crashed there "
-            "three times; look at crash_trace.last in the state directory"
+            "three times (see crash_trace.last in the state directory); to try again, stop the "
+            "agent and remove crash_counts there"
         )
 
     def counts(self) -> tuple[Count, ...]:

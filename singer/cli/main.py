@@ -26,8 +26,9 @@ exit status: 0 done, 64 usage, 69 unavailable, 70 internal error, 75 deadline pa
 still to deliver, 78 configuration
 """
 
-#: What a shell reports for a program that SIGINT ended.
+#: What a shell reports for a program that SIGINT or SIGPIPE ended.
 _EXIT_INTERRUPTED: Final = 130
+_EXIT_BROKEN_PIPE: Final = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # `singer positions list | head`: the reader has what it wanted. Without this the
         # interpreter would complain again when it flushes standard output at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return os.EX_OK
+        return _EXIT_BROKEN_PIPE
     except Exception:  # noqa: BLE001 # the last resort: a bug becomes a trace and a status
         traceback.print_exc()
         print("singer: internal error: please report this with the lines above", file=sys.stderr)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from singer.base.events import Severity
 from singer.cli.arguments import add_config
@@ -42,23 +44,26 @@ def register(commands: Any) -> None:
     parser.set_defaults(command=run)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Load, warn, hand over to the agent."""
-    # Imported here: they load librdkafka and numpy.
-    from singer import agent  # noqa: PLC0415
-    from singer.config.loader import load  # noqa: PLC0415
-    from singer.observe.counters import Counters  # noqa: PLC0415
-    from singer.observe.fan_out import fan_out  # noqa: PLC0415
-    from singer.observe.log import Log  # noqa: PLC0415
+def run(options: argparse.Namespace) -> NoReturn:
+    """Load, warn, hand over to the agent, leave the process."""
+    from singer.config.loader import load  # noqa: PLC0415 # loads librdkafka
 
     loaded = load(options.config)
     for warning in loaded.warnings:
         print(f"{warning.file}: warning: {warning.message}", file=sys.stderr)
+
+    from singer import agent  # noqa: PLC0415 # loads numpy and everything else
+    from singer.observe.counters import Counters  # noqa: PLC0415
+    from singer.observe.fan_out import fan_out  # noqa: PLC0415
+    from singer.observe.log import Log  # noqa: PLC0415
+
     log = Log(threshold=Severity[options.log_level.upper()])
-    counters = Counters()
     try:
-        return agent.run(
-            loaded.config, once=options.once, emit=fan_out(counters, log), counters=counters
-        )
+        status = agent.run(loaded.config, once=options.once, emit=fan_out(Counters(), log))
     finally:
         log.close()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    # Not through the interpreter's end: a thread may hang in a read of a dead mount for ever.
+    # Everything was committed and closed before.
+    os._exit(status)

@@ -133,11 +133,12 @@ class Nodes:
     def later(self, spot: Spot, pending: Pending) -> None:
         """Judge the value of a key that is not built yet."""
         node = spot.node
-        value = node.value if isinstance(node, yaml.ScalarNode) else ""
-        if is_null(spot) or not node.value or value == pending.neutral:
-            return
-        if pending.choices and value not in pending.choices:
-            self.fault(spot, f"must be one of {', '.join(pending.choices)}, not {shown(value)}")
+        scalar = node.value if isinstance(node, yaml.ScalarNode) else None
+        if is_null(spot) or not node.value or scalar == pending.neutral:
+            return  # asks for nothing
+        if pending.choices and scalar not in pending.choices:
+            given = _describe(spot) if scalar is None else shown(scalar)
+            self.fault(spot, f"must be one of {', '.join(pending.choices)}, not {given}")
         elif pending.refusal:
             self.fault(spot, f"is not built yet, and without it {pending.refusal}: remove it")
         else:

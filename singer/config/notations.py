@@ -29,7 +29,7 @@ from singer.base.config import (
 )
 from singer.config import rules
 from singer.config.document import Spot
-from singer.config.nodes import INVALID, SCALARS, Check, Entry, Nodes, is_null, shown
+from singer.config.nodes import INVALID, SCALARS, Check, Entry, Invalid, Nodes, is_null, shown
 from singer.config.pending import PENDING, PENDING_TYPES
 from singer.kafka import properties as kafka_properties
 from singer.locality import zone
@@ -48,7 +48,6 @@ class Notations:
         checks |= {
             (AgentConfig, "locality"): _quoted(zone.parse),
             (ClusterConfig, "bootstrap"): self._check_bootstrap,
-            (ClusterConfig, "properties"): self._check_properties,
             (EmbeddedConfig, "racks"): _not_empty,
             (StreamConfig, "name"): self._check_stream_name,
             (StreamConfig, "paths"): self._check_paths,
@@ -108,39 +107,45 @@ class Notations:
             self.nodes.fault(entries["embedded"].key, "needs bootstrap: embedded")
         elif bootstrap is None and "bootstrap_file" not in entries:
             self.nodes.fault(spot, "bootstrap is missing: a list of host:port, or embedded")
+        properties = entries.pop("properties", None)
+        if properties:
+            given["properties"] = self._properties(properties.value)
         cluster = self.nodes.fill(ClusterConfig, spot, entries, **given)
         if cluster is INVALID:
             return INVALID
         refused = kafka_properties.refusals(
             cluster.properties, allow_uncompressed=cluster.allow_uncompressed is not None
         )
-        if refused:
-            self._report(refused, cluster.properties, entries["properties"].value)
+        if refused and properties:
+            self._report(refused, cluster.properties, properties.value)
             return INVALID
-        return replace(
-            cluster,
-            properties=MappingProxyType(
-                {
-                    name: Secret(value) if rules.is_secret(name) else value
-                    for name, value in cluster.properties.items()
-                }
-            ),
-        )
+        return cluster
+
+    def _properties(self, spot: Spot) -> Any:
+        entries = self.nodes.entries(spot)
+        if entries is None:
+            return INVALID
+        values = {name: self.nodes.text(entry.value) for name, entry in entries.items()}
+        # Those that could be read are judged even if others could not: all problems at once.
+        texts = {
+            name: Secret(value) if rules.is_secret(name) else value
+            for name, value in values.items()
+            if not isinstance(value, Invalid)
+        }
+        faults = kafka_properties.invalid(texts) | kafka_properties.refusals(texts)
+        self._report(faults, texts, spot)
+        return INVALID if faults or len(texts) < len(values) else MappingProxyType(texts)
 
     def _check_bootstrap(self, addresses: tuple[str, ...], spot: Spot) -> None:
         _not_empty(addresses, spot)
         self._each(addresses, spot, rules.address)
 
-    def _check_properties(self, properties: Mapping[str, str], spot: Spot) -> None:
-        faults = kafka_properties.invalid(properties) | kafka_properties.refusals(properties)
-        self._report(faults, properties, spot)
-
     def _report(self, faults: Mapping[str, str], properties: Mapping[str, str], spot: Spot) -> None:
         entries = self.nodes.entries(spot) or {}
         for name, reason in faults.items():
-            value = properties[name]
-            secret = isinstance(value, Secret) or rules.is_secret(name)
-            message = reason.replace(value, Secret.MASK) if secret and value else reason
+            # What librdkafka says itself quotes the value, whole or cut; our texts never do.
+            quotes = isinstance(properties[name], Secret) and not reason.startswith(name)
+            message = "has a value that librdkafka does not take" if quotes else reason
             self.nodes.fault(entries[name].value, message.removeprefix(f"{name} "))
 
     # --- streams ---------------------------------------------------------------------------

@@ -8,13 +8,12 @@ worker thread, with plain values in and out; nothing is read of a file but its m
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from singer.base.errors import ReadError
 from singer.base.position import (
-    FINGERPRINT_BYTES,
     NO_MARK,
     TAIL_BYTES,
     FileIdentity,
@@ -22,8 +21,8 @@ from singer.base.position import (
     Position,
 )
 from singer.files.identity import Verdict, identify, is_copy
+from singer.files.marks import agrees, tail_agrees
 from singer.files.opening import open_regular
-from singer.files.siblings import is_sibling
 from singer.files.stat import FileStat, stat_fd
 
 #: How far back `start: end` looks for the beginning of the last line.
@@ -76,24 +75,17 @@ class Findings:
     homeless: tuple[Position, ...]  #: rows whose content is nowhere any more
 
 
-class _FileEvidence:
-    """Marks read from a descriptor."""
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """Evidence read from a descriptor. Raises ReadError."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._head: bytes | None = None
+    fd: int
 
     def fingerprint_agrees(self, mark: Mark) -> bool:
-        if not mark.length:
-            return True
-        if self._head is None:
-            self._head = os.pread(self._fd, FINGERPRINT_BYTES, 0)
-        return mark.agrees(self._head)
+        return agrees(self.fd, mark)
 
     def tail_agrees(self, offset: int, mark: Mark) -> bool:
-        return not mark.length or mark == Mark.of(
-            os.pread(self._fd, mark.length, offset - mark.length)
-        )
+        return tail_agrees(self.fd, offset, mark)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,21 +119,35 @@ class Inquiry:
             except ReadError as error:
                 failed.append((suspect, str(error)))
                 continue
-            stat = stat_fd(fd)
-            if (stat.device, stat.inode) != (suspect.stat.device, suspect.stat.inode):
-                os.close(fd)  # renamed between the look and the open; the next scan sees it
+            try:
+                stat = stat_fd(fd)
+                if (stat.device, stat.inode) != (suspect.stat.device, suspect.stat.inode):
+                    os.close(fd)  # renamed between the look and the open; the next scan sees it
+                    continue
+                finding = Finding(suspect=suspect, fd=fd, stat=stat)
+                moved = self._judge(finding, rows)
+            except (ReadError, OSError) as error:
+                os.close(fd)
+                failed.append((suspect, str(error)))
                 continue
-            finding = Finding(suspect=suspect, fd=fd, stat=stat)
             found.append(finding)
-            for destination in self.destinations:
-                known = rows.get((destination, stat.inode), ())
-                verdict, match = identify(stat, known, _FileEvidence(fd))
-                if verdict is Verdict.REWRITTEN and match is not None:
-                    homeless.append(match)
-                finding.entries[destination] = self._entry(finding, destination, verdict, match)
+            homeless.extend(moved)
         homeless.extend(self.orphans)
         nowhere = tuple(row for row in homeless if not self._rehouse(row, found))
         return Findings(found=tuple(found), failed=tuple(failed), homeless=nowhere)
+
+    def _judge(
+        self, finding: Finding, rows: Mapping[tuple[str, int], Sequence[Position]]
+    ) -> list[Position]:
+        """Decide for every destination; returns the rows whose content is not there any more."""
+        moved = []
+        for destination in self.destinations:
+            known = rows.get((destination, finding.stat.inode), ())
+            verdict, match = identify(finding.stat, known, _Content(finding.fd))
+            if verdict is Verdict.REWRITTEN and match is not None:
+                moved.append(match)
+            finding.entries[destination] = self._entry(finding, destination, verdict, match)
+        return moved
 
     def _rehouse(self, row: Position, found: Sequence[Finding]) -> bool:
         """Give a row whose content moved (copytruncate, restore) the sibling that holds it."""
@@ -149,9 +155,9 @@ class Inquiry:
             suspect, entry = finding.suspect, finding.entries[row.destination]
             if (
                 entry.verdict is Verdict.NEW
-                and suspect.path != row.path
-                and is_sibling(suspect.path, row.path)
-                and is_copy(finding.stat, row, _FileEvidence(finding.fd))
+                and suspect.lineage == row.path
+                and not suspect.current
+                and is_copy(finding.stat, row, _Content(finding.fd))
             ):
                 finding.entries[row.destination] = self._entry(
                     finding, row.destination, Verdict.RESUME, row

@@ -8,7 +8,6 @@ thousands of rows in O(1). Whatever looks different goes row by row through `Lan
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,6 +104,7 @@ class Ticket:
             return
         if self.pending < 0:
             raise InvariantError(f"settle batch for {self.topic}: a row was reported twice")
+        self.segments.clear()  # they refer to this ticket: the batch is to be freed at once
         self._finished(self)
         if self.receipt.done():  # its sender was cancelled and does not wait any more
             return

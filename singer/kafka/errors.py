@@ -121,7 +121,7 @@ def classify(code: int) -> ErrorClass:
 
 
 def describe(code: int) -> str:
-    """librdkafka's words for a code, with its name: they are what a person searches for."""
+    """The words of librdkafka for a code, with its name: what a person searches for."""
     text, name = rd.err2str(code).decode(), rd.err2name(code).decode()
     return f"{text} ({name})"
 

@@ -14,6 +14,7 @@ import itertools
 import os
 import struct
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from singer.base.errors import ClusterError, DeliveryError, InputError
@@ -29,9 +30,6 @@ EVENTS_PER_TURN: Final = 64
 
 #: How long one wait in `rd_kafka_flush` lasts: what a `close` may have to wait for it.
 _FLUSH_SLICE_MS: Final = 200
-
-#: How long `close` lets other blocking calls on the handle finish before it gives up on them.
-_CALLS_SECONDS: Final = 10.0
 
 
 class Listener(Protocol):
@@ -63,7 +61,7 @@ class Handle:
         self._listener = listener
         self._loop = loop
         self._topics: dict[str, int] = {}
-        self._answers: dict[int, Callable[[int], None]] = {}
+        self._answers: dict[int, Callable[[int | None], None]] = {}
         self._numbers = itertools.count(1)
         self._calls: set[asyncio.Future[Any]] = set()
         self._closed = False
@@ -154,11 +152,13 @@ class Handle:
         self._check_open(step)
         answered: asyncio.Future[Result] = self._loop.create_future()
 
-        def answer(event: int) -> None:
+        def answer(event: int | None) -> None:
             if answered.done():
                 return
-            code = rd.event_error(event)
             try:
+                if event is None:
+                    raise ClusterError(f"{step}: the producer is closed")
+                code = rd.event_error(event)
                 if code:
                     detail = _text(rd.event_error_string(event))
                     raise errors.failure(step, code, detail=detail)
@@ -188,10 +188,15 @@ class Handle:
     async def call(self, step: str, work: Callable[[], Result]) -> Result:
         """Run a librdkafka call that blocks, for a bounded time, in a daemon thread."""
         self._check_open(step)
-        future = in_thread(f"singer-kafka-{step.split()[0]}", work)
+        future = in_thread(f"singer-kafka-{step.split(maxsplit=1)[0]}", work)
         self._calls.add(future)
-        future.add_done_callback(self._calls.discard)
+        future.add_done_callback(self._called)
         return await asyncio.shield(future)
+
+    def _called(self, future: asyncio.Future[Any]) -> None:
+        self._calls.discard(future)
+        if not future.cancelled():
+            future.exception()  # whoever waited may have been cancelled: then nobody looks
 
     def _check_open(self, step: str) -> None:
         if self._closed:
@@ -210,7 +215,7 @@ class Handle:
             if left_ms <= 0 or self._closed:
                 return False
             wait_ms = min(_FLUSH_SLICE_MS, left_ms)
-            await self.call("flush producer", lambda ms=wait_ms: rd.flush(self.pointer, ms))  # type: ignore[misc]
+            await self.call("flush producer", partial(rd.flush, self.pointer, wait_ms))
         return True
 
     def purge(self) -> None:
@@ -227,26 +232,29 @@ class Handle:
         if self._closed:
             return True
         self._closed = True
+        for answer in tuple(self._answers.values()):
+            answer(None)
         self._loop.remove_reader(self._eventfd)
         rd.queue_io_event_enable(self._queue, -1, None, 0)
-        if self._calls:
-            await asyncio.wait(tuple(self._calls), timeout=_CALLS_SECONDS)
-        if self._calls:  # destroying a handle under a call would crash the process
+        ending = self._loop.create_task(self._end(keep))
+        finished, _ = await asyncio.wait((ending,), timeout=deadline_seconds)
+        if not finished:
             _LEFT_BEHIND.append((self, keep))
-            return False
-
-        def destroy() -> object:
-            self.purge()
-            for topic in self._topics.values():
-                rd.topic_destroy(topic)
-            rd.queue_destroy(self._queue)
-            rd.destroy_flags(self.pointer, rd.DESTROY_NO_CONSUMER_CLOSE)
-            os.close(self._eventfd)
-            return keep
-
-        done = in_thread("singer-kafka-destroy", destroy)
-        finished, _ = await asyncio.wait((done,), timeout=deadline_seconds)
         return bool(finished)
+
+    async def _end(self, keep: object) -> None:
+        while self._calls:  # destroying a handle under a call would crash the process
+            await asyncio.wait(tuple(self._calls))
+        await in_thread("singer-kafka-destroy", partial(self._destroy, keep))
+
+    def _destroy(self, keep: object) -> object:
+        self.purge()
+        for topic in self._topics.values():
+            rd.topic_destroy(topic)
+        rd.queue_destroy(self._queue)
+        rd.destroy_flags(self.pointer, rd.DESTROY_NO_CONSUMER_CLOSE)
+        os.close(self._eventfd)
+        return keep
 
 
 #: Handles, and the memory they read, that could not be ended: freed with the process.

@@ -11,6 +11,7 @@ alive until the last row is reported. Keys are copied by librdkafka.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 from collections.abc import Mapping
 from typing import Final, Protocol
@@ -36,6 +37,9 @@ _SERIAL_MASK: Final = (1 << _SERIAL_BITS) - 1
 #: Rows the message array holds at first: a window of 1 MiB of 150-byte lines.
 _FIRST_ROWS: Final = 8192
 
+#: How long `drain` looks at one handle before it looks at the other.
+_DRAIN_SLICE_SECONDS: Final = 0.2
+
 #: How long the reports of a broken handle may take before what it holds is purged.
 _SETTLE_SECONDS: Final = 10.0
 
@@ -50,7 +54,7 @@ class Owner(Protocol):
         ...
 
     def trouble(self, code: int, reason: str) -> None:
-        """librdkafka has a problem that it deals with itself."""
+        """The client has a problem that it deals with itself."""
         ...
 
     def topic_failed(self, topic: str, code: int) -> None:
@@ -131,29 +135,38 @@ class ColumnarProducer:
             left = ends - self._loop.time()
             if left <= 0:
                 return False
-            # Rows may wander from the main handle to the quarantine while it is flushed.
-            channel = self._main
-            if self._quarantine is not None and self._quarantine.busy:
-                channel = self._quarantine
-            await channel.handle.flush(min(left, 1.0))
-            await asyncio.sleep(0)
+            # In slices, because rows may wander from the main handle to the quarantine.
+            slice_seconds = min(left, _DRAIN_SLICE_SECONDS)
+            for channel in self._channels():
+                await channel.handle.flush(slice_seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), slice_seconds)
         return True
 
     async def settle(self) -> None:
-        """Wait until nothing is under way on a broken producer, whatever it takes."""
-        try:
-            await asyncio.wait_for(self._idle.wait(), _SETTLE_SECONDS)
-        except TimeoutError:
+        """Let what is under way on a broken producer come to its end, then push it there."""
+        for _ in range(2):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), _SETTLE_SECONDS)
+                return
             for channel in self._channels():
                 channel.handle.purge()
-            await self._idle.wait()
 
     async def close(self, deadline_seconds: float) -> bool:
-        """End it; whether librdkafka ended in time. Receipts under way never complete."""
+        """End it; whether librdkafka ended in time.
+
+        Receipts under way never complete; those of a broken producer fail, because its
+        successor is to send their batches.
+        """
         self._closed = True
         keep = tuple(ticket.batch for ticket in self._live)
         closing = [channel.handle.close(deadline_seconds, keep) for channel in self._channels()]
         done = await asyncio.gather(*closing)
+        if self._fatal is not None:
+            for ticket in self._live:
+                if not ticket.receipt.done():
+                    reason = f"produce to {ticket.topic}: {self._fatal[1]}"
+                    ticket.receipt.set_exception(FatalProducerError(reason))
         self._live.clear()
         return all(done)
 
@@ -227,7 +240,7 @@ class ColumnarProducer:
         order among themselves, and the main handle's large requests go on meanwhile.
         """
         if self._quarantine is None:
-            self._quarantine = _Channel(self._settings | QUARANTINE, self, self._loop)
+            self._quarantine = _Channel({**self._settings, **QUARANTINE}, self, self._loop)
         self._quarantine.submit(ticket, rows, partition)
 
     def _finished(self, ticket: Ticket) -> None:
@@ -250,11 +263,6 @@ class _Channel:
         self._by_partition: dict[tuple[str, int], Lane] = {}
         self._make_room(_FIRST_ROWS)
         self.handle = Handle(settings, self, loop)
-
-    @property
-    def busy(self) -> bool:
-        """Whether any record is under way here."""
-        return rd.outq_len(self.handle.pointer) > 0
 
     # --- records in -------------------------------------------------------------------------
 
@@ -284,10 +292,11 @@ class _Channel:
             low, high = bounds[index], bounds[index + 1]
             lane = self._lane(ticket.topic, partition)
             part = None if rows is None else rows[low:high]
-            if not self._hand_over(ticket, lane, part, low, high):
+            code = self._hand_over(ticket, lane, part, low, high)
+            if code and errors.classify(code) is not ErrorClass.RECORD:
                 # What comes behind would be delivered, and then again with the whole batch.
                 left = np.arange(high, bounds[-1]) if rows is None else rows[high:]
-                self._not_taken(ticket, lane, left, self._code)
+                self._not_taken(ticket, lane, left, code)
                 return
 
     def _fitting(self, ticket: Ticket, rows: Int64s | None) -> Int64s | None:
@@ -333,8 +342,10 @@ class _Channel:
 
     def _hand_over(
         self, ticket: Ticket, lane: Lane, rows: Int64s | None, low: int, high: int
-    ) -> bool:
-        """One call for messages [low, high) of the array; whether all were taken."""
+    ) -> int:
+        """One call for messages [low, high) of the array; the first code when some were not
+        taken, else 0.
+        """
         count = high - low
         first = (lane.number << _SERIAL_BITS) | lane.next
         np.add(self._counting[:count], first, out=self._private[low:high])
@@ -347,16 +358,15 @@ class _Channel:
         )
         if taken == count:
             lane.push(ticket, count, rows, None)
-            return True
+            return 0
         codes = self._messages["err"][low:high].copy()
         every = np.arange(low, high) if rows is None else rows
         bad = codes != 0
         if taken > 0:
             lane.push(ticket, count, every, ~bad)
-        self._code = int(codes[bad][0])
         for code in np.unique(codes[bad]).tolist():
             self._not_taken(ticket, lane, every[codes == code], code)
-        return False
+        return int(codes[bad][0])
 
     def _not_taken(self, ticket: Ticket, lane: Lane, rows: Int64s, code: int) -> None:
         if len(rows):
@@ -381,7 +391,6 @@ class _Channel:
         self._private: Int64s = self._messages["private"]
         self._counting = np.arange(rows, dtype=np.int64)
         self._keyed = False
-        self._code = 0
 
     # --- reports back (Listener) ------------------------------------------------------------
 

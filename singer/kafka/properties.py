@@ -173,4 +173,4 @@ def settings(config: ClusterConfig, *, bootstrap: str, client_id: str) -> dict[s
         merged["compression.level"] = _ZSTD_LEVEL
     for name in canonical:  # a default must not undo what was set under another name
         merged.pop(name, None)
-    return {"client.id": client_id} | merged | given | _OURS | {"bootstrap.servers": bootstrap}
+    return {"client.id": client_id, **merged, **given, **_OURS, "bootstrap.servers": bootstrap}

@@ -21,7 +21,7 @@ from typing import IO, Final, NamedTuple
 from singer.base.events import Emit
 from singer.base.position import FileIdentity
 from singer.positions.durable import replace_file
-from singer.positions.events import BreakerImpaired, CrashFound, FileQuarantined
+from singer.positions.events import BreakerImpaired, CrashFound
 from singer.positions.state_dir import StateDir
 
 #: Crashes in a row on one file, without progress, after which it is left alone. One may be bad
@@ -154,20 +154,9 @@ class CrashBreaker:
                 inode=file.inode,
                 offset=offset,
                 crashes=count,
+                counts_path=(self._state_dir.crash_counts if count >= QUARANTINE_CRASHES else ""),
             )
         )
-        if count >= QUARANTINE_CRASHES:
-            self._emit(
-                FileQuarantined(
-                    stream=file.stream,
-                    destination=file.destination,
-                    device=file.device,
-                    inode=file.inode,
-                    offset=offset,
-                    crashes=count,
-                    counts_path=self._state_dir.crash_counts,
-                )
-            )
 
     def _take_trace(self) -> str:
         """What killed the last process, if a crash did; its trace is archived."""

@@ -21,12 +21,13 @@ _BUSY_SECONDS: Final = 5.0
 #: backup holds it.
 _WAL_BYTES: Final = 4 << 20
 
+_ACCESS: Final = "make the file and its directory writable for the agent's user"
 _REMEDIES: Final = {
     sqlite3.SQLITE_FULL: "make room on its file system",
     sqlite3.SQLITE_IOERR: "look for a full or failing disk (df, dmesg)",
-    sqlite3.SQLITE_READONLY: "make the file and its directory writable for the agent's user",
-    sqlite3.SQLITE_CANTOPEN: "make the file and its directory accessible for the agent's user",
-    sqlite3.SQLITE_PERM: "make the file and its directory accessible for the agent's user",
+    sqlite3.SQLITE_READONLY: _ACCESS,
+    sqlite3.SQLITE_CANTOPEN: _ACCESS,
+    sqlite3.SQLITE_PERM: _ACCESS,
     sqlite3.SQLITE_BUSY: "end the other program that holds it locked",
 }
 #: The file is no database, or its structure is broken: no retry will help.

@@ -200,16 +200,15 @@ class Database:
 
         self._run("write position store", job)
 
-    def back_up(self, *, if_missing: bool = False) -> None:
-        """Renew the backup if anything changed since the last one; failing is an event.
-
-        `if_missing`: only if there is none.
-        """
+    def back_up(self, *, if_older_than_seconds: float = 0.0) -> None:
+        """Renew the backup if it is that old and anything changed since; failing is an event."""
 
         def job(connection: sqlite3.Connection) -> None:
             changes = connection.total_changes
-            there = recovery.has_backup(self._path)
-            if there and (if_missing or changes == self._changes_backed_up):
+            age_seconds = recovery.backup_age_seconds(self._path, self._clock.now_ns())
+            if age_seconds is not None and (
+                0 <= age_seconds < if_older_than_seconds or changes == self._changes_backed_up
+            ):
                 return
             recovery.back_up(connection, self._path)
             self._changes_backed_up = changes

@@ -18,8 +18,8 @@ class PositionsCommitted(Event):
     def counts(self) -> tuple[Count, ...]:
         """One commit, and its rows."""
         return (
-            Count("singer_position_commits_total", 1),
-            Count("singer_positions_committed_total", self.rows),
+            Count("position_commits_total", 1),
+            Count("positions_committed_total", self.rows),
         )
 
 
@@ -40,7 +40,7 @@ class PositionWritesFailing(Event):
 
     def counts(self) -> tuple[Count, ...]:
         """One failure."""
-        return (Count("singer_position_write_failures_total", 1),)
+        return (Count("position_write_failures_total", 1),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class PositionsRecovered(Event):
 
     def counts(self) -> tuple[Count, ...]:
         """One recovery."""
-        return (Count("singer_position_recoveries_total", 1),)
+        return (Count("position_recoveries_total", 1),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class BackupFailed(Event):
 
     def counts(self) -> tuple[Count, ...]:
         """One failure."""
-        return (Count("singer_position_backup_failures_total", 1),)
+        return (Count("position_backup_failures_total", 1),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,43 +131,28 @@ class CrashFound(Event):
     inode: int = 0
     offset: int = 0
     crashes: int = 0
+    counts_path: str = ""  #: set when the file is left alone from now on: what to remove then
 
     def message(self) -> str:
         """What killed it, at which file, and where the trace is."""
         end = f"; its trace is in {self.trace!r}: please report it"
         if not self.crashes:
             return f"the last agent crashed ({self.cause}) while it worked on no file{end}"
+        leave = (
+            f"; the file is not read any more: to try it again, stop the agent and remove "
+            f"{self.counts_path!r}"
+            if self.counts_path
+            else ""
+        )
         return (
             f"the last agent crashed ({self.cause}) while it worked on the file with inode "
             f"{self.inode} of stream {self.stream!r} for {self.destination!r} at offset "
-            f"{self.offset}, {self.crashes} times in a row{end}"
+            f"{self.offset}, {self.crashes} times in a row{leave}{end}"
         )
 
     def counts(self) -> tuple[Count, ...]:
         """One crash."""
-        return (Count("singer_crashes_total", 1),)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileQuarantined(Event):
-    """A file made the process crash too often and is left alone; its position is kept."""
-
-    severity: ClassVar[Severity] = Severity.ERROR
-    stream: str
-    destination: str
-    device: int
-    inode: int
-    offset: int
-    crashes: int
-    counts_path: str
-
-    def message(self) -> str:
-        """Which file, and how to try it again."""
-        return (
-            f"the file with inode {self.inode} (device {self.device}) of stream {self.stream!r} "
-            f"for {self.destination!r} is not read any more: {self.crashes} crashes at offset "
-            f"{self.offset}; to try it again, stop the agent, remove {self.counts_path!r} and start"
-        )
+        return (Count("crashes_total", 1),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

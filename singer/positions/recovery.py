@@ -44,9 +44,12 @@ def backup_path(path: str) -> str:
     return f"{path}_backup"
 
 
-def has_backup(path: str) -> bool:
-    """Whether there is a copy of the store at `path`."""
-    return os.path.isfile(backup_path(path))
+def backup_age_seconds(path: str, now_ns: int) -> float | None:
+    """How old the copy of the store at `path` is; None if there is none."""
+    try:
+        return (now_ns - os.stat(backup_path(path)).st_mtime_ns) / 1e9
+    except FileNotFoundError:
+        return None
 
 
 def create_if_missing(path: str) -> None:
@@ -70,7 +73,7 @@ def damage(path: str) -> str | None:
     if kind == "":
         # Where its traces are it has been; positions that vanished must not look like a
         # first start, which may skip what is in the files.
-        traces = has_backup(path) or os.path.exists(f"{path}-wal") or _asides(path)
+        traces = _kind(backup_path(path)) == "regular file" or _kind(f"{path}-wal") or _asides(path)
         return "it is missing" if traces else None
     if kind != "regular file":
         return "it is not a regular file"
@@ -162,11 +165,10 @@ def _mark_recovered(connection: sqlite3.Connection, now_ns: int) -> None:
 
 def _move_aside(path: str, now_ns: int) -> str:
     """Rename the store and its side files; where it lies now, or nothing if it was missing."""
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_ns // 1_000_000_000))
-    aside, number = f"{path}{_ASIDE}{stamp}", 1
+    aside = _aside(path, now_ns)
     while any(os.path.lexists(aside + side) for side in ("", *_SIDE_FILES)):
-        number += 1
-        aside = f"{path}{_ASIDE}{stamp}.{number:03}"
+        now_ns += 1
+        aside = _aside(path, now_ns)
     moved = ""
     # The store first: without its log it might open, older than it was and without a word.
     for side in ("", *_SIDE_FILES):
@@ -177,6 +179,13 @@ def _move_aside(path: str, now_ns: int) -> str:
     for old in _asides(path)[:-KEPT_ASIDE]:
         _remove(old)
     return moved
+
+
+def _aside(path: str, now_ns: int) -> str:
+    """The name of a store moved aside at that time; names sort by time."""
+    seconds, fraction_ns = divmod(now_ns, 1_000_000_000)
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
+    return f"{path}{_ASIDE}{stamp}.{fraction_ns:09}Z"
 
 
 def _asides(path: str) -> list[str]:

@@ -97,6 +97,8 @@ class SqlitePositions:
             asyncio.create_task(self._commit_in_groups(), name="commit positions"),
             asyncio.create_task(self._back_up_at_times(), name="back up positions"),
         ]
+        for task in self._tasks:
+            task.add_done_callback(_surface)
 
     async def close(self) -> None:
         """Commit what is pending, renew the backup, let go; again is allowed.
@@ -308,18 +310,27 @@ class SqlitePositions:
         return min(backoff, BACKOFF_MAX_SECONDS) * (0.5 + self._jitter() / 2)
 
     async def _back_up_at_times(self) -> None:
-        # A first backup at once: without one, damage costs every position.
-        await self._back_up(if_missing=True)
+        # At once where there is none, or an old one: an agent that is killed again and again
+        # would else never come to it.
+        await self._back_up(if_older_than_seconds=BACKUP_EVERY_SECONDS)
         while True:
             await asyncio.sleep(BACKUP_EVERY_SECONDS * (0.5 + self._jitter()))
-            await self._back_up(if_missing=False)
+            await self._back_up(if_older_than_seconds=0.0)
 
-    async def _back_up(self, *, if_missing: bool) -> None:
+    async def _back_up(self, *, if_older_than_seconds: float) -> None:
         # A deadline that passed is the next write's alarm.
         with contextlib.suppress(StateError):
-            await self._call(partial(self._store.back_up, if_missing=if_missing))
+            await self._call(
+                partial(self._store.back_up, if_older_than_seconds=if_older_than_seconds)
+            )
 
     def _end(self) -> None:
         if self._worker is not None:
             self._worker.stop()
         self._worker = self._database = None
+
+
+def _surface(task: asyncio.Task[None]) -> None:
+    """A timer ends only when it is cancelled; whatever else ended it is a bug to be seen now."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        task.get_loop().call_exception_handler({"message": task.get_name(), "exception": error})

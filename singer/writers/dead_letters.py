@@ -73,7 +73,7 @@ class DeadLettersFailing(Event):
 
     def counts(self) -> tuple[Count, ...]:
         """One failure."""
-        return (Count("singer_dead_letter_write_failures_total", 1),)
+        return (Count("dead_letter_write_failures_total", 1),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,34 +171,20 @@ class DeadLetters:
         time = datetime.fromtimestamp(self._clock.now_ns() / 1e9, UTC).isoformat()
         lines = [_line(letter, time) for letter in letters]
         try:
-            room = self._max_bytes - sum(self._sizes())
+            room = self._max_bytes - sum(map(_size, self._names()))
             # One byte in reserve for the newline that a torn line may need.
             needed = sum(map(len, lines)) + 1
             if needed > room:
                 raise self._full(needed, room)
-            while lines:
-                lines = self._append_to_newest(lines)
+            # All in one file, so that a failure takes back all: letters that stayed would be
+            # written again with every attempt, and fill the disk.
+            self._make_way(needed)
+            self._append_synced(b"".join(lines))
         except OSError as error:
             raise StateError(
                 f"{_STEP}: {error.filename or self._path!r}: {error.strerror}; make the state "
                 f"directory writable for the agent's user, with room on its disk"
             ) from error
-
-    def _append_to_newest(self, lines: list[bytes]) -> list[bytes]:
-        """Append as many lines as the newest file's share allows; the others are left."""
-        share = self._max_bytes // self._files
-        size = self._sizes()[0]
-        if size and size + len(lines[0]) > share and self._rotate():
-            size = 0
-        taken = 1
-        end = size + len(lines[0])
-        # With no name left to rotate to, the newest takes what is left under the ceiling.
-        last = all(os.path.lexists(name) for name in self._names()[1:])
-        while taken < len(lines) and (last or end + len(lines[taken]) <= share):
-            end += len(lines[taken])
-            taken += 1
-        self._append_synced(b"".join(lines[:taken]))
-        return lines[taken:]
 
     def _append_synced(self, data: bytes) -> None:
         """Append to the newest file and sync; on failure the file is as long as it was."""
@@ -233,19 +219,19 @@ class DeadLetters:
         """All dead-letter files' names, newest first."""
         return [self._path, *(f"{self._path}.{number}" for number in range(1, self._files))]
 
-    def _sizes(self) -> list[int]:
-        return [_size(name) for name in self._names()]
+    def _make_way(self, needed: int) -> None:
+        """Begin a new file when the newest has had its share, while there is a name for one.
 
-    def _rotate(self) -> bool:
-        """Give every file up to the first free name the next older name; False: none is free."""
+        Else the newest takes what is left under the ceiling.
+        """
+        size = _size(self._path)
+        if not size or size + needed <= self._max_bytes // self._files:
+            return
         names = self._names()
-        free = next((i for i, name in enumerate(names) if not os.path.lexists(name)), None)
-        if free is None:
-            return False
+        free = next((i for i, name in enumerate(names) if not os.path.lexists(name)), 0)
         for older in range(free, 0, -1):
             os.rename(names[older - 1], names[older])
         _sync_directory(self._path)
-        return True
 
     def _full(self, needed: int, room: int) -> DeadLettersFullError:
         directory = os.path.dirname(self._path) or "."

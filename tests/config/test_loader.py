@@ -100,12 +100,14 @@ class TestValid:
             heartbeat: {cluster: main, topic: singer.heartbeat, every: 60s}
             clusters: {main: {bootstrap: [a:1], catch_up: {order: oldest_first}}}
             """
-            + STREAMS.replace("\n", "\n            ")
+            + STREAMS.replace("\n", "\n            ").replace(
+                "name:", "transforms: []\n                path_pattern: x\n                name:"
+            )
         )
         (warning,) = loaded.warnings
         assert warning.message == (
             "not built yet, ignored: heartbeat, agent.http, agent.admin_socket, agent.locality, "
-            "clusters.main.catch_up"
+            "clusters.main.catch_up, streams[0].path_pattern"
         )
 
 
@@ -123,7 +125,7 @@ class TestValid:
         ("rotated: /x.old", "6:14: streams[0].rotated: must be a list"),
         ("exclude: ['a{b']", "6:15: streams[0].exclude[0]: must balance its braces { }, not 'a{b'"),
         ("exclude: ['a[b']", "6:15: streams[0].exclude[0]: must close its bracket [, not 'a[b'"),
-        ("reader: txt", "6:13: streams[0].reader.type: must be one of text, not 'txt'"),
+        ("reader: txt", "6:13: streams[0].reader: must be one of text, not 'txt'"),
         ("reader: {max_record: 0}", "6:26: streams[0].reader.max_record: must be at least 1"),
         ("reader: multiline", "6:13: streams[0].reader: multiline is not built yet"),
         ("reader: {type: thrift, x: 1}", "6:20: streams[0].reader.type: thrift is not built yet"),
@@ -190,6 +192,18 @@ def test_problem_of_a_cluster(folder: Folder, cluster: str, expected: str) -> No
     line = folder.problem(text)
     assert line.startswith("singer.yaml:2:")
     assert expected in line
+
+
+def test_every_property_is_judged_even_if_one_cannot_be_read(folder: Folder) -> None:
+    problems = folder.problems(
+        "clusters: {main: {bootstrap: [a:1], properties: {acks: 1, x.y: 1, sasl.password: [1]}}}\n"
+        + STREAMS
+    )
+    assert [line.split(": ")[1].rpartition("properties.")[2] for line in problems] == [
+        "acks",
+        "x.y",
+        "sasl.password",
+    ]
 
 
 def test_uncompressed_with_a_reason(folder: Folder) -> None:
@@ -276,16 +290,14 @@ class TestInclude:
         folder.write("streams: [", "conf.d/b.yaml")
         os.mkdir(f"{folder.path}/conf.d/c.yaml")
         problems = folder.problems("include: [conf.d/*.yaml, absent.yaml]\n" + MINIMAL)
-        assert problems == [
+        first = ", first in singer.yaml on line {}"
+        assert [line.partition(", expected")[0] for line in problems] == [
             "singer.yaml:1:26: include[1]: no such file: absent.yaml",
             "conf.d/a.yaml:1:1: agent: belongs in the main file, not in an included one",
             "conf.d/a.yaml:2:1: streems: unknown key: did you mean streams?",
-            "conf.d/a.yaml:4:3: clusters.main: duplicate cluster 'main', first in singer.yaml "
-            "on line 3",
-            "conf.d/a.yaml:6:11: streams[0].name: duplicate stream 'access', first in singer.yaml "
-            "on line 5",
-            "conf.d/b.yaml:1:11: yaml syntax: while parsing a flow node, expected the node content, "
-            "but found '<stream end>'",
+            "conf.d/a.yaml:4:3: clusters.main: duplicate cluster 'main'" + first.format(3),
+            "conf.d/a.yaml:6:11: streams[0].name: duplicate stream 'access'" + first.format(5),
+            "conf.d/b.yaml:1:11: yaml syntax: while parsing a flow node",
             "conf.d/c.yaml:1:1: open configuration: is a directory, not a file",
         ]
 
@@ -339,10 +351,12 @@ class TestSubstitution:
                 bootstrap: ["${file:secret}"]
                 properties: {ssl.key.password: [1], security.protocol: "${file:secret}"}
             streams:
-              - {name: a, paths: ["${file:secret}"], publish: [{cluster: main, topic: "${file:secret}!"}]}
+              - name: a
+                paths: ["${file:secret}"]
+                publish: [{cluster: main, topic: "${file:secret}!"}]
             """
         )
-        assert len(problems) == 6
+        assert len(problems) == 7
         assert "hunter2" not in "\n".join(problems)
 
     def test_keys_are_not_substituted(self, folder: Folder) -> None:

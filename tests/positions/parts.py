@@ -93,3 +93,23 @@ def fill(directory: str) -> str:
     finally:
         os.close(descriptor)
     return ballast
+
+
+def contents(path: str) -> bytes | None:
+    """The bytes of the regular file `path`; None if there is none."""
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def overwrite(path: str, start: int, end: int | None = None) -> None:
+    """Break the bytes of `path` from `start` to `end` (its own end if not given)."""
+    with open(path, "r+b") as file:
+        stop = os.path.getsize(path) if end is None else end
+        file.seek(start)
+        file.write(b"\xa5" * (stop - start))
+
+
+def remount(path: str, mode: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{mode}", path], check=True)

@@ -14,7 +14,7 @@ from singer.base.errors import StateError
 from singer.positions import recovery
 from singer.positions.events import BackupFailed, PositionsRecovered
 from singer.positions.query import read_positions
-from tests.positions.parts import Heard, a_position, opened, until
+from tests.positions.parts import Heard, a_position, contents, opened, overwrite, until
 
 
 def garbage(path):
@@ -97,7 +97,7 @@ def asides(path):
     return [
         os.path.join(directory, name)
         for name in sorted(os.listdir(directory))
-        if name.startswith("positions.corrupt-")
+        if name.startswith("positions.corrupt-") and not name.endswith(("-wal", "-shm"))
     ]
 
 
@@ -108,7 +108,7 @@ def test_the_backup_takes_the_place(tmp_path, damage):
     async def main():
         rows = await a_store(path)
         damage(path)
-        before = open(path, "rb").read() if os.path.isfile(path) else None
+        before = contents(path)
         async with opened(path, heard) as store:
             assert store.recovered
             assert await store.lookup("access", range(200)) == rows
@@ -122,17 +122,26 @@ def test_the_backup_takes_the_place(tmp_path, damage):
             assert [event.aside] == asides(path)
             assert event.aside in event.message()
             if before is not None and damage not in (no_tables, no_version):
-                assert open(event.aside, "rb").read() == before
+                assert contents(event.aside) == before
 
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("backup_damage", [missing, garbage, empty, truncated, a_directory])
+BAD_BACKUPS = [missing, garbage, empty, truncated, a_directory]
+
+
+# Neither a store nor a backup: nothing tells that there ever was one, it is a first start.
+@pytest.mark.parametrize(
+    ("damage", "backup_damage"),
+    [
+        (damage, backup_damage)
+        for damage in DAMAGES
+        for backup_damage in BAD_BACKUPS
+        if damage is not missing or backup_damage not in (missing, a_directory)
+    ],
+)
 def test_an_empty_store_takes_the_place_when_the_backup_is_bad(tmp_path, damage, backup_damage):
     path, heard = str(tmp_path / "positions"), Heard()
-    if damage is missing and backup_damage in (missing, a_directory):
-        pytest.skip("nothing tells that there ever was a store: a first start")
 
     async def main():
         await a_store(path)
@@ -158,7 +167,7 @@ def test_a_first_start_is_no_recovery(tmp_path):
     async def main():
         async with opened(path, heard) as store:
             assert not store.recovered
-            await until(lambda: recovery.has_backup(path), 10, "a first backup")
+            await until(lambda: contents(recovery.backup_path(path)), 10, "a first backup")
         assert heard == []
 
     asyncio.run(main())
@@ -209,7 +218,7 @@ def test_a_log_without_its_store_is_not_replayed(tmp_path):
             assert store.recovered
             assert await store.lookup("access", [3]) == []
         [event] = heard.of(PositionsRecovered)
-        assert os.path.exists(f"{event.aside}-wal")
+        assert contents(f"{event.aside}-wal")
 
     asyncio.run(main())
 
@@ -220,14 +229,14 @@ def test_few_damaged_stores_are_kept(tmp_path):
     async def main():
         await a_store(path)
         for number in range(recovery.KEPT_ASIDE + 3):
-            with open(path, "wb") as file:
-                file.write(b"%d" % number * 5000)
+            overwrite(path, 0)
+            os.truncate(path, 5000 + number)
             async with opened(path):
                 pass
         kept = asides(path)
         assert len(kept) == recovery.KEPT_ASIDE
-        with open(kept[-1], "rb") as file:
-            assert file.read(1) == b"%d" % (recovery.KEPT_ASIDE + 2)
+        sizes = [os.stat(name).st_size for name in kept]
+        assert sizes == [5000 + number for number in range(3, recovery.KEPT_ASIDE + 3)]
 
     asyncio.run(main())
 
@@ -242,9 +251,7 @@ def test_damage_while_running_is_recovered_and_positions_in_memory_survive(tmp_p
             outside = sqlite3.connect(path)  # empty the log, then break the pages
             outside.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             outside.close()
-            with open(path, "r+b") as file:
-                file.seek(4096)
-                file.write(b"\xa5" * (os.path.getsize(path) - 4096))
+            overwrite(path, 4096)
             moved = a_position(1000, id=young.id, offset=77)
             store.advance(moved)
             await store.flush()
@@ -265,13 +272,29 @@ def test_damage_nobody_met_does_not_reach_the_backup(tmp_path):
 
     async def main():
         rows = await a_store(path, rows=2000)
-        with open(path, "r+b") as file:  # a leaf in the middle; the first and last look fine
-            file.seek(os.path.getsize(path) // 2 // 4096 * 4096)
-            file.write(b"\xa5" * 4096)
+        middle = os.stat(path).st_size // 2 // 4096 * 4096
+        overwrite(path, middle, middle + 4096)  # the first and the last page look fine
         async with opened(path, heard) as store:
             assert not store.recovered
         assert len(heard.of(PositionsRecovered)) == 1
         assert list(read_positions(path)) == rows
+
+    asyncio.run(main())
+
+
+def test_an_old_backup_is_renewed_at_the_start_and_a_young_one_is_not(tmp_path):
+    path, backup = str(tmp_path / "positions"), str(tmp_path / "positions_backup")
+
+    async def main():
+        await a_store(path)
+        young = os.stat(backup).st_ino
+        async with opened(path) as store:
+            await asyncio.sleep(0)  # the timer asks its thread first
+            await store.lookup("access", [1])
+            assert os.stat(backup).st_ino == young
+        os.utime(backup, (1, 1))
+        async with opened(path):
+            await until(lambda: os.stat(backup).st_mtime > 1, 10, "a new backup")
 
     asyncio.run(main())
 
@@ -285,7 +308,7 @@ def test_a_backup_that_fails_is_told_and_harms_nothing(tmp_path):
             await store.sight([a_position()])
         assert len(list(read_positions(path))) == 1
         assert "positions_backup" in heard.of(BackupFailed)[0].message()
-        assert not os.path.exists(f"{recovery.backup_path(path)}.tmp")
+        assert contents(f"{recovery.backup_path(path)}.tmp") is None
 
     asyncio.run(main())
 

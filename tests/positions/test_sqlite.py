@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from singer.base.errors import InvariantError, StateError
 from singer.base.ports import PositionStore
 from singer.base.position import FileIdentity, Mark, Position
-from singer.positions import schema
+from singer.positions import connection, recovery, schema
 from singer.positions.events import PositionsCommitted, PositionsPruned
 from singer.positions.query import read_positions
 from tests.positions.parts import Heard, a_position, opened, until
@@ -388,3 +388,18 @@ def test_a_directory_that_is_not_there_is_named(tmp_path):
         assert "nowhere" in str(caught.value)
 
     asyncio.run(main())
+
+
+def test_only_synced_transactions_sync_the_log(tmp_path):
+    path = str(tmp_path / "positions")
+    recovery.create_if_missing(path)
+    store = connection.open_store(path)
+    try:
+        seen = []
+        for synced in (False, True, False):
+            with connection.transaction(store, synced=synced):
+                seen.append(store.execute("PRAGMA synchronous").fetchone()[0])
+        assert seen == [1, 2, 1]  # NORMAL, FULL, NORMAL
+        assert store.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    finally:
+        store.close()

@@ -167,7 +167,7 @@ class AgentProcess:
 
     def assert_balanced(self) -> dict[str, int]:
         """Every account of the last clean stop is balanced and nothing is open; their sum."""
-        accounts = self.events("ledger")
+        accounts = self.events("ledger-balance")
         assert accounts, f"the agent wrote no ledger:\n{self.tail()}"
         total: dict[str, int] = {}
         for account in accounts:

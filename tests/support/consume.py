@@ -70,13 +70,15 @@ class Reading:
         messages = self._consumer.consume(_MESSAGES_AT_ONCE, _POLL_SECONDS)
         records = 0
         for message in messages:
-            partition = message.partition()
+            partition, offset = message.partition(), message.offset()
+            assert partition is not None
+            assert offset is not None
             error = message.error()
             if error is None:
                 # An empty value is a record; no value at all would be a tombstone.
                 value = message.value()
-                assert value is not None, f"a tombstone at {partition}:{message.offset()}"
-                record = Record(message.offset(), value, message.key())
+                assert value is not None, f"a tombstone at {partition}:{offset}"
+                record = Record(offset, value, message.key())
                 self.arrived[partition].append(record)
                 self.ended.discard(partition)
                 records += 1

@@ -18,7 +18,8 @@ from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, PartitionMetadata
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from tests.support import admin_requests, child
 from tests.support.kafka_classpath import classpath
@@ -254,8 +255,8 @@ class KafkaCluster:
                 status = process.wait(START_SECONDS)
             finally:
                 process.kill()
-            log = self._path(broker, "format.log")
-            assert status == 0, f"format the storage of broker {broker}:\n{child.tail(log)}"
+            said = self._path(broker, "format.log")
+            assert status == 0, f"format the storage of broker {broker}:\n{child.tail(said)}"
 
     def _properties(self, broker: int) -> str:
         voters = ",".join(f"{b}@127.0.0.1:{self._controller_port(b)}" for b in self.broker_ids)
@@ -312,12 +313,12 @@ class KafkaCluster:
             for broker in self.broker_ids
         )
 
-    def _partitions(self, topic: str) -> Sequence[PartitionMetadata]:
+    def _partitions(self, topic: str) -> Sequence[Any]:
         """The cluster's ordinary metadata. Not `describe_topics`: that asks the controller,
         and while the client still takes a dead broker for it, it fails for many seconds.
         """
 
-        def listed() -> tuple[Sequence[PartitionMetadata]] | None:
+        def listed() -> tuple[Sequence[Any]] | None:
             try:
                 metadata = self.admin.list_topics(topic, timeout=_REQUEST_SECONDS)
             except KafkaException:  # a broker that is paused or has just gone was asked

@@ -12,7 +12,8 @@ import io
 import os
 import random
 import re
-from typing import Final, NamedTuple
+from types import TracebackType
+from typing import Final, NamedTuple, Self
 
 _IDENTITY: Final = re.compile(rb"(\d{4}):(\d{10}) ")
 #: Bodies are cut from a text of this size: far more than LZ4 looks back (64 KiB), so that two
@@ -120,6 +121,17 @@ class LogWriter:
         self._make = garbled if garble else line
         self._begun = b""
         self._file = self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def write(self, count: int) -> None:
         """Append `count` lines, in writes of the size a buffered logger makes."""

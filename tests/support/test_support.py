@@ -12,8 +12,9 @@ import psutil
 import pytest
 from confluent_kafka import Producer
 
+from singer.config.loader import load
 from tests.support import child
-from tests.support.agent_process import parse_logfmt
+from tests.support.agent_process import AgentProcess, configuration, parse_logfmt, stream
 from tests.support.consume import Arrived, Collector, Record, read_topic
 from tests.support.lines import LineId, LogWriter, garbled, identify, line
 from tests.support.mock_cluster import MockCluster
@@ -154,3 +155,21 @@ def test_end_ends_what_ignores_a_request(tmp_path: Path) -> None:
         process = child.spawn([sys.executable, "-c", program], output=file)
     wait_until(lambda: output.stat().st_size, 20, "the child ignores SIGTERM")
     assert child.end(process, deadline_seconds=0.2) == -signal.SIGKILL
+
+
+def test_the_configuration_of_tests_is_one_of_the_agents(tmp_path: Path) -> None:
+    config = configuration(
+        state_dir=str(tmp_path / "state"),
+        bootstrap="127.0.0.1:1,127.0.0.1:2",
+        streams=[
+            stream("a", "/var/log/a.log", "topic"),
+            stream("b", ["/b"], "topic", partitioner={"type": "random", "local": True}),
+        ],
+        agent={"locality": "static:us-east-1a"},
+        properties={"linger.ms": "0"},
+    )
+    agent = AgentProcess(str(tmp_path / "agent"), config)
+    loaded = load(agent.config_path)
+    assert loaded.config.clusters["main"].bootstrap == ("127.0.0.1:1", "127.0.0.1:2")
+    assert loaded.config.streams[1].publish[0].partitioner.local
+    assert loaded.warnings == ()

@@ -13,7 +13,7 @@ _POLL_SECONDS: Final = 0.02
 
 
 def wait_until(
-    predicate: Callable[[], Seen],
+    predicate: Callable[[], Seen | None],
     deadline_seconds: float,
     what: str | Callable[[], str],
 ) -> Seen:

@@ -1,0 +1,118 @@
+"""`python -m bench [WORKLOAD...]`: measure, print tables, keep them in docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from bench import report, workspace
+from bench.broker import PARTITIONS, broker
+from bench.catchup import catch_up
+from bench.idle import idle
+from bench.latency import Schedule, latency
+
+
+def catch_up_150(options: argparse.Namespace) -> str:
+    return _catch_up(options, line_bytes=150, lines=2_000_000)
+
+
+def catch_up_1000(options: argparse.Namespace) -> str:
+    return _catch_up(options, line_bytes=1000, lines=400_000)
+
+
+def append_latency(options: argparse.Namespace) -> str:
+    schedule = Schedule(
+        lines=options.latency_lines,
+        lines_per_second=1000,
+        silences=options.silences,
+        silence_seconds=options.silence_seconds,
+    )
+    with broker(workspace.TOPIC) as bootstrap:
+        result = latency(bootstrap, schedule)
+    return report.latency_table(result, schedule)
+
+
+def idle_100(options: argparse.Namespace) -> str:
+    with broker(workspace.TOPIC) as bootstrap:
+        result = idle(bootstrap, files=100, seconds=options.idle_seconds)
+    return report.idle_table(result, options.idle_seconds)
+
+
+WORKLOADS: dict[str, Callable[[argparse.Namespace], str]] = {
+    "catchup-150": catch_up_150,
+    "catchup-1000": catch_up_1000,
+    "latency": append_latency,
+    "idle": idle_100,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "workloads",
+        nargs="*",
+        metavar="WORKLOAD",
+        help=f"{', '.join(WORKLOADS)}; default: all of them",
+    )
+    parser.add_argument("--pairs", type=int, default=5, help="runs of each (default: 5)")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="part of the lines; for a quick look"
+    )
+    parser.add_argument("--kafka", action="store_true", help="catch up into a real Apache Kafka")
+    parser.add_argument("--latency-lines", type=int, default=20_000)
+    parser.add_argument("--silences", type=int, default=3)
+    parser.add_argument("--silence-seconds", type=float, default=30.0)
+    parser.add_argument("--idle-seconds", type=float, default=60.0)
+    parser.add_argument("--dry-run", action="store_true", help="print only; write no document")
+    options = parser.parse_args()
+    if unknown := set(options.workloads) - set(WORKLOADS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
+    command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
+    for name in options.workloads or WORKLOADS:
+        try:
+            table = WORKLOADS[name](options)
+        except RuntimeError as error:
+            print(f"bench {name}: {error}", file=sys.stderr)
+            return 1
+        text = f"{table}\n\n{report.stamp(command)}"
+        print(f"## {name}\n\n{text}\n", flush=True)
+        if not options.dry_run:
+            report.place(name, text)
+    return 0
+
+
+def _catch_up(options: argparse.Namespace, *, line_bytes: int, lines: int) -> str:
+    with _cluster(options) as (bootstrap, cluster):
+        result = catch_up(
+            bootstrap,
+            line_bytes=line_bytes,
+            lines=max(1, int(lines * options.scale)),
+            pairs=options.pairs,
+        )
+    return report.catch_up_table(result, cluster)
+
+
+@contextmanager
+def _cluster(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    if not options.kafka:
+        with broker(workspace.TOPIC) as bootstrap:
+            yield bootstrap, f"embedded broker in another process, {PARTITIONS} partitions"
+        return
+    # Not needed otherwise, and it loads librdkafka.
+    from tests.support.kafka_cluster import KafkaCluster  # noqa: PLC0415
+
+    with workspace.directory() as directory:
+        kafka = KafkaCluster(directory)
+        try:
+            kafka.start_all()
+            kafka.create_topic(workspace.TOPIC, partitions=PARTITIONS, exact_name=True)
+            yield kafka.bootstrap, f"Apache Kafka, three brokers, {PARTITIONS} partitions"
+        finally:
+            kafka.close()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

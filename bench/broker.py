@@ -1,0 +1,52 @@
+"""A Kafka cluster in a process of its own: `python -m bench.broker TOPIC...`.
+
+Prints its addresses and serves until it is killed. The embedded cluster keeps the last 5 MiB of
+a partition, in memory: what is measured is the producer, not a disk.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.support import child
+
+#: As in the measurements of other agents that the figures are compared with.
+PARTITIONS = 6
+
+
+@contextmanager
+def broker(*topics: str) -> Iterator[str]:
+    """The addresses of a cluster with these topics, for as long as the context is open."""
+    command = [sys.executable, "-m", "bench.broker", *topics]
+    process = child.spawn(command, output=subprocess.PIPE, errors=subprocess.DEVNULL)
+    try:
+        assert process.stdout is not None
+        with process.stdout as output:
+            bootstrap = output.readline().decode().strip()
+            if not bootstrap:
+                raise RuntimeError(f"start the broker: {' '.join(command)} printed no address")
+            yield bootstrap
+    finally:
+        child.end(process)
+
+
+def _serve(topics: list[str]) -> None:
+    from singer.base.config import EmbeddedConfig  # noqa: PLC0415  (keeps the parent small)
+    from singer.kafka.embedded import EmbeddedCluster  # noqa: PLC0415
+
+    cluster = EmbeddedCluster(EmbeddedConfig(brokers=1, racks=(), partitions=PARTITIONS))
+    for topic in topics:
+        cluster.create_topic(topic)
+    print(cluster.bootstrap, flush=True)
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    _serve(sys.argv[1:])

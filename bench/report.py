@@ -1,0 +1,146 @@
+"""Figures as Markdown, and their place in `docs/benchmarks.md`: one section per workload.
+
+A section lies between `<!-- bench NAME -->` and `<!-- end NAME -->` and is replaced whole; all
+else in the file is a person's.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+
+from bench.catchup import CatchUp
+from bench.idle import Idle
+from bench.latency import Latency, Schedule
+from bench.workspace import ROOT
+
+PATH = os.path.join(ROOT, "docs", "benchmarks.md")
+_MIB = 1 << 20
+
+
+def catch_up_table(result: CatchUp, cluster: str) -> str:
+    """Rates, CPU and memory of both, and the two ratios."""
+    starts = result.starts
+    rows = []
+    for name, usages, start in (
+        ("singer", [pair.agent for pair in result.pairs], starts.agent),
+        ("kcat", [pair.kcat for pair in result.pairs], starts.kcat),
+    ):
+        rates = sorted(result.rate(usage, start) for usage in usages)
+        cpus = sorted(result.cpu_seconds_per_line(usage, start) for usage in usages)
+        walls = sorted(usage.wall_seconds for usage in usages)
+        middle = len(usages) // 2
+        rows.append(
+            (
+                name,
+                f"{rates[middle] / 1e3:,.0f}",
+                f"{result.lines / walls[middle] / 1e3:,.0f}",
+                f"{cpus[middle] * 1e6:.2f}",
+                f"{start.cpu_seconds:.2f}",
+                f"{max(usage.peak_bytes for usage in usages) / _MIB:,.0f}",
+            )
+        )
+    rows.append(
+        (
+            "**ratio**",
+            f"**{result.throughput_ratio:.2f}**",
+            "",
+            f"**{result.cpu_ratio:.2f}**",
+            "",
+            "",
+        )
+    )
+    head = f"{result.lines:,} lines of {result.line_bytes} bytes, {cluster}, "
+    head += f"lz4, acks=all, linger 5 ms, {len(result.pairs)} interleaved pairs, medians."
+    columns = (
+        "",
+        "k lines/s",
+        "k lines/s, start included",
+        "CPU µs per line",
+        "CPU s of a start",
+        "peak MiB",
+    )
+    return f"{head}\n\n{_table(columns, rows)}"
+
+
+def latency_table(result: Latency, schedule: Schedule) -> str:
+    """Quantiles of append to acknowledgement."""
+    head = f"Append to acknowledgement, {len(result.steady_ms):,} lines at "
+    head += f"{schedule.lines_per_second:,} per second, linger 0 ms, broker in another process; "
+    head += f"then {len(result.after_silence_ms)} lines, each after "
+    head += f"{schedule.silence_seconds:g} s of silence."
+    columns = ("p50 ms", "p99 ms", "max ms", "after silence: median ms", "worst ms")
+    silent = result.after_silence_ms
+    row = (
+        f"{result.steady(0.5):.2f}",
+        f"{result.steady(0.99):.2f}",
+        f"{result.steady(1.0):.2f}",
+        f"{silent[len(silent) // 2]:.2f}" if silent else "",
+        f"{silent[-1]:.2f}" if silent else "",
+    )
+    return f"{head}\n\n{_table(columns, [row])}"
+
+
+def idle_table(result: Idle, seconds: float) -> str:
+    """CPU share and memory."""
+    head = f"{result.files} files, nothing written for {seconds:g} s."
+    row = (f"{result.core_share * 100:.2f}", f"{result.resident_bytes / _MIB:,.0f}")
+    return f"{head}\n\n{_table(('% of a core', 'resident MiB'), [row])}"
+
+
+def stamp(command: str) -> str:
+    """The command, the machine and the versions behind a table."""
+    versions = [
+        f"Python {platform.python_version()}",
+        f"confluent-kafka {metadata.version('confluent-kafka')}",
+        f"numpy {metadata.version('numpy')}",
+        _kcat_version(),
+    ]
+    return (
+        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, on {os.cpu_count()} cores "
+        f"({_processor()}), Linux {platform.release().split('-')[0]}; {', '.join(versions)}."
+    )
+
+
+def place(name: str, text: str, path: str = PATH) -> None:
+    """Put a section into the document, where it was or at the end."""
+    begin, end = f"<!-- bench {name} -->", f"<!-- end {name} -->"
+    section = f"{begin}\n{text}\n{end}"
+    try:
+        with open(path, encoding="utf-8") as file:
+            document = file.read()
+    except FileNotFoundError:
+        document = "# Benchmarks\n"
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    if pattern.search(document):
+        document = pattern.sub(lambda _: section, document)
+    else:
+        document = f"{document.rstrip()}\n\n## {name}\n\n{section}\n"
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(document)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _processor() -> str:
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        found = re.search(r"model name\s*:\s*(.+)", file.read())
+    return found[1] if found else platform.machine()
+
+
+def _kcat_version() -> str:
+    try:
+        said = subprocess.run(["kcat", "-V"], capture_output=True, timeout=10, check=False).stdout
+    except FileNotFoundError:
+        return "no kcat"
+    found = re.search(rb"Version (\S+).*librdkafka (\S+)", said)
+    return f"kcat {found[1].decode()} (librdkafka {found[2].decode()})" if found else "kcat"

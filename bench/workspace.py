@@ -1,0 +1,70 @@
+"""Files of the benchmark: log data that is made once, configurations, directories of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from tests.support.lines import line
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CACHE = os.path.join(ROOT, ".cache", "bench")
+TOPIC = "bench"
+#: Lines made at once; the parent stays small.
+_BLOCK_LINES = 5000
+
+
+def log_data(line_bytes: int, lines: int) -> str:
+    """The path of a file of `lines` lines of `line_bytes` each, newline included."""
+    os.makedirs(CACHE, exist_ok=True)
+    path = os.path.join(CACHE, f"lines-{line_bytes}-{lines}.log")
+    if not os.path.exists(path):
+        fresh = f"{path}.{os.getpid()}"
+        with open(fresh, "wb") as file:
+            for first in range(0, lines, _BLOCK_LINES):
+                block = range(first, min(first + _BLOCK_LINES, lines))
+                file.write(b"".join(line(1, n, line_bytes - 1) + b"\n" for n in block))
+        os.rename(fresh, path)
+    with open(path, "rb") as file:  # into the page cache: disks are not what is compared
+        while file.read(1 << 20):
+            pass
+    return path
+
+
+@contextmanager
+def directory() -> Iterator[str]:
+    """A directory for one run, removed afterwards."""
+    os.makedirs(CACHE, exist_ok=True)
+    path = tempfile.mkdtemp(prefix="run-", dir=CACHE)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def agent_config(work: str, bootstrap: str, paths: str, properties: Mapping[str, str]) -> str:
+    """Write a configuration of default settings but for these properties; its path."""
+    config = {
+        "agent": {"state_dir": os.path.join(work, "state")},
+        "clusters": {"main": {"bootstrap": bootstrap.split(","), "properties": dict(properties)}},
+        "streams": [
+            {
+                "name": "bench",
+                "paths": [paths],
+                "publish": [{"cluster": "main", "topic": TOPIC}],
+            }
+        ],
+    }
+    path = os.path.join(work, "singer.yaml")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(config, file, indent=2)  # JSON is YAML
+    return path
+
+
+def agent_command(config_path: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "singer", "run", "-c", config_path, *arguments]

@@ -1,0 +1,202 @@
+"""Lines: a record is what stands before a newline. Pure; knows no files and no clock.
+
+Columnar: lines are found and cut with numpy, so there is no Python per line; only lines that are
+longer than `max_record` cost a Python step each, when they are given up. The bytes pass
+unchanged: NUL, CR and invalid UTF-8 are content like any other, an empty line is a record of
+length 0.
+
+A line longer than `max_record` is given up as soon as one byte too many is seen, so that a line
+without end needs no more memory than one of `max_record`. From then on `resume` says that the
+bytes that follow belong to it, up to and including its newline: `<oversize>:<next part>`. Splitting
+needs no such memory, because a line that follows a full piece is cut like any other.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from singer.base.batch import Bytes, Int64s, RecordBatch
+from singer.base.config import Oversize, TextReaderConfig
+from singer.base.ports import BadRange, Disposal, Framed, State
+
+#: One dead letter of an oversized line is at most this long: it is held in memory, encoded and
+#: synced as a whole, and a person has to be able to look at it.
+PART_BYTES: Final = 256 << 10
+
+_NEWLINE: Final = 10
+_TRUNCATE: Final = Oversize.TRUNCATE.value.encode()
+
+
+class _Lines(NamedTuple):
+    """Columns of lines or pieces, int64: index in the window, length, file offset behind it."""
+
+    starts: Int64s
+    lengths: Int64s
+    ends: Int64s
+
+
+_NO_LINES: Final = _Lines(*(np.empty(0, dtype=np.int64) for _ in range(3)))
+
+
+class TextReader:
+    """A `base.ports.Reader` of lines.
+
+    Committing `batch.ends[i]` inside of the span is safe with an empty `resume`; committing the
+    span's end goes with the `resume` of the same call.
+    """
+
+    __slots__ = ("_max_record", "_oversize", "_part_bytes")
+
+    def __init__(self, config: TextReaderConfig, *, part_bytes: int = PART_BYTES) -> None:
+        self._max_record = int(config.max_record)
+        self._oversize = config.oversize
+        self._part_bytes = min(part_bytes, self._max_record + 1)
+
+    @property
+    def max_window(self) -> int:
+        """One byte more than a record may have: then it is oversized, or there was a newline."""
+        return self._max_record + 1
+
+    def frame(
+        self, window: Bytes, offset: int, state: State, *, scanned: int = 0, resume: bytes = b""
+    ) -> Framed:
+        """Frame `window`, uint8, whose first byte is at file offset `offset`.
+
+        `scanned` bytes at its start are known to hold no newline. With MORE an unterminated last
+        line is left unconsumed, up to `max_record`; with QUIET and FINAL it is a record.
+        """
+        newlines = np.flatnonzero(window[scanned:] == _NEWLINE)
+        if scanned:
+            newlines += scanned
+        bad: list[BadRange] = []
+        begin = 0
+        if resume:
+            found = len(newlines) > 0
+            begin = int(newlines[0]) + 1 if found else len(window)
+            if not found and state is State.MORE and not resume.startswith(_TRUNCATE):
+                begin -= begin % self._part_bytes  # whole parts, not one for each little read
+            resume = self._give_up_rest(offset, offset + begin, resume, bad)
+            if not found:
+                return _framed(window, offset, begin, _NO_LINES, bad, resume)
+            newlines = newlines[1:]
+
+        # An unterminated last line that is emitted now is a line without a newline behind it.
+        after_lines = int(newlines[-1]) + 1 if len(newlines) else begin
+        cut = self._cut_of_tail(len(window) - after_lines, state)
+        consumed = after_lines + cut
+        stops = np.append(newlines, consumed) if cut else newlines
+        if not len(stops):
+            return _framed(window, offset, consumed, _NO_LINES, bad)
+        starts = np.empty_like(stops)
+        starts[0] = begin
+        np.add(stops[:-1], 1, out=starts[1:])
+        ends = stops + (offset + 1)
+        if cut:
+            ends[-1] -= 1
+        lines = _Lines(starts, stops - starts, ends)
+        resume = b""
+        if int(lines.lengths.max()) > self._max_record:
+            torn = cut > self._max_record and self._oversize is not Oversize.SPLIT
+            lines, parts = self._oversized(lines, offset, bad)
+            resume = _middle(self._oversize, parts) if torn else b""
+        return _framed(window, offset, consumed, lines, bad, resume)
+
+    def _cut_of_tail(self, length: int, state: State) -> int:
+        """How many bytes of an unterminated last line of `length` bytes are emitted now."""
+        if state is not State.MORE:
+            return length
+        if length <= self._max_record:
+            return 0
+        if self._oversize is Oversize.SPLIT:
+            # Leave a byte, so that a newline that follows ends a piece and makes no empty one.
+            return (length - 1) // self._max_record * self._max_record
+        return length
+
+    def _oversized(self, lines: _Lines, offset: int, bad: list[BadRange]) -> tuple[_Lines, int]:
+        """The records of lines of which some are too long, and the parts of the last of those."""
+        limit = self._max_record
+        if self._oversize is Oversize.SPLIT:
+            return _split(lines, limit, offset), 0
+        big = lines.lengths > limit
+        parts = 0
+        for row in np.flatnonzero(big):
+            start, end = int(lines.starts[row]) + offset, int(lines.ends[row])
+            if self._oversize is Oversize.TRUNCATE:
+                parts = _skip(start + limit, end, 0, bad)
+            else:
+                parts = _dead_letter(start, end, 0, self._part_bytes, bad)
+        if self._oversize is Oversize.TRUNCATE:
+            return lines._replace(lengths=np.minimum(lines.lengths, limit)), parts
+        return _Lines(*(column[~big] for column in lines)), parts
+
+    def _give_up_rest(self, start: int, end: int, resume: bytes, bad: list[BadRange]) -> bytes:
+        """Give up [start, end), which belongs to a line given up before; the new resume.
+
+        The line's own rule holds, even if the configuration changed since it was begun. What
+        another reader left says at least that we are in the middle of something.
+        """
+        mode, _, digits = resume.partition(b":")
+        part = int(digits) if digits.isdigit() else 0
+        if mode == _TRUNCATE:
+            return _middle(Oversize.TRUNCATE, _skip(start, end, part, bad))
+        parts = _dead_letter(start, end, part, self._part_bytes, bad)
+        return _middle(Oversize.DEAD_LETTER, parts)
+
+
+def _middle(oversize: Oversize, part: int) -> bytes:
+    return f"{oversize.value}:{part}".encode()
+
+
+def _framed(
+    window: Bytes,
+    offset: int,
+    consumed: int,
+    lines: _Lines,
+    bad: list[BadRange],
+    resume: bytes = b"",
+) -> Framed:
+    return Framed(
+        batch=RecordBatch(
+            buffer=window,
+            starts=lines.starts,
+            lengths=lines.lengths.astype(np.int32),
+            ends=lines.ends,
+            span=(offset, offset + consumed),
+        ),
+        consumed=consumed,
+        scanned=len(window),
+        bad=tuple(bad),
+        resume=resume,
+    )
+
+
+def _split(lines: _Lines, limit: int, offset: int) -> _Lines:
+    """Cut each line into pieces of `limit` bytes and a last one that is not empty."""
+    pieces = np.maximum((lines.lengths - 1) // limit + 1, 1)
+    last = np.cumsum(pieces) - 1
+    index = np.arange(int(last[-1]) + 1) - np.repeat(last - pieces + 1, pieces)
+    starts = np.repeat(lines.starts, pieces) + index * limit
+    stops = np.repeat(lines.starts + lines.lengths, pieces)
+    lengths = np.minimum(stops - starts, limit)
+    ends = starts + lengths + offset
+    ends[last] = lines.ends
+    return _Lines(starts, lengths, ends)
+
+
+def _skip(start: int, end: int, part: int, bad: list[BadRange]) -> int:
+    if start < end:
+        bad.append(
+            BadRange(start=start, end=end, reason="truncated", disposal=Disposal.SKIP, part=part)
+        )
+        part += 1
+    return part
+
+
+def _dead_letter(start: int, end: int, part: int, part_bytes: int, bad: list[BadRange]) -> int:
+    while start < end:
+        stop = min(start + part_bytes, end)
+        bad.append(BadRange(start=start, end=stop, reason="oversized", part=part))
+        start, part = stop, part + 1
+    return part

@@ -1,0 +1,60 @@
+"""What pipelines are given: the parts shared by the agent, and those of one destination.
+
+Values only; `agent` makes them, `stream` hands them on, `pipeline` uses them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Protocol
+
+from singer.base.events import Emit
+from singer.base.ledger import Account
+from singer.base.ports import Clock, Committer, Reader, Writer
+from singer.budget import Ceiling
+from singer.files.threads import DeviceThreads
+from singer.files.wakeup import Wakeup
+from singer.positions.breaker import CrashBreaker
+from singer.writers.dead_letters import DeadLetter
+
+
+class DeadLetterSink(Protocol):
+    """Where bytes go that are no record, or that the broker will never take."""
+
+    async def write(self, letters: list[DeadLetter]) -> None:
+        """Write and sync. Raises WorldError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """What the pipelines of one entry of `publish` share."""
+
+    stream: str
+    name: str
+    reader: Reader
+    writer: Writer
+    committer: Committer
+    account: Account
+    ceilings: tuple[Ceiling, ...]
+    partition_ceiling: Callable[[int], Ceiling]
+    file_ceiling: Callable[[], Ceiling]
+    dead_letters: DeadLetterSink
+    rotate_grace_seconds: float
+    flush_partial_after_seconds: float | None
+    once: bool  #: deliver what is there; wait for no grace period
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What all pipelines of the agent share."""
+
+    loop: asyncio.AbstractEventLoop
+    spawn: Callable[[Coroutine[None, None, None]], asyncio.Task[None]]  #: failures end the agent
+    clock: Clock
+    emit: Emit
+    threads: DeviceThreads
+    wakeup: Wakeup
+    breaker: CrashBreaker

@@ -1,0 +1,60 @@
+"""The Kafka writer: one destination of a stream, on a cluster shared with others."""
+
+from __future__ import annotations
+
+import asyncio
+
+from singer.base.batch import RecordBatch
+from singer.base.config import DestinationConfig
+from singer.base.ports import Partitioner, Receipt, Route
+from singer.kafka import partitioners
+from singer.kafka.cluster import KafkaCluster
+
+
+class KafkaWriter:
+    """Implements `base.ports.Writer`. Writers of one topic share what is known of it."""
+
+    def __init__(self, cluster: KafkaCluster, destination: DestinationConfig) -> None:
+        self._cluster = cluster
+        self._topic = destination.topic
+        self._config = destination.partitioner
+        self._topology = cluster.topology(self._topic, local=self._config.local)
+        self._under_way: set[Receipt] = set()
+
+    async def ready(self) -> None:
+        """See Writer."""
+        await self._cluster.ready(self._topic)
+
+    def partitioner(self, seed: int) -> Partitioner:
+        """See Writer."""
+        return partitioners.make(
+            self._config,
+            self._topology,
+            seed=seed,
+            host=self._cluster.host,
+            zones=self._cluster.zones,
+            clock=self._cluster.clock,
+        )
+
+    def send(self, batch: RecordBatch, route: Route) -> Receipt:
+        """See Writer."""
+        receipt = self._cluster.send(self._topic, route, batch)
+        self._under_way.add(receipt)
+        receipt.add_done_callback(self._under_way.discard)
+        return receipt
+
+    async def drain(self, deadline_seconds: float) -> bool:
+        """See Writer. Flushes the whole cluster, waits for this destination only."""
+        if not self._under_way:
+            return True
+        flush = asyncio.ensure_future(self._cluster.drain(deadline_seconds))
+        try:
+            await asyncio.wait(tuple(self._under_way), timeout=deadline_seconds)
+        finally:
+            flush.cancel()
+            await asyncio.gather(flush, return_exceptions=True)
+        return not self._under_way
+
+    async def close(self) -> None:
+        """See Writer. The cluster belongs to others too and is closed by whoever made it."""
+        self._under_way.clear()

@@ -1,0 +1,118 @@
+"""SIGKILL after SIGKILL of the agent while logs are written and rotated: nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.agent_process import AgentProcess, configuration, stream
+from tests.support.consume import Collector
+from tests.support.kafka_cluster import KafkaCluster
+from tests.support.lines import LogWriter
+from tests.support.oracle import Verdict, assert_delivered
+
+pytestmark = pytest.mark.kafka
+
+LINE_BYTES = 150
+#: One start of the agent on busy cores, and its first acknowledgement.
+PROGRESS_SECONDS = 60.0
+CATCH_UP_SECONDS = 120.0
+
+
+class Storm:
+    """Writes a share of the lines in each life of the agent, and ends that life at a moment
+    drawn from a seeded source: before it is up, after it delivered, while it commits.
+    """
+
+    def __init__(self, kafka: KafkaCluster, directory: Path, *, kills: int, seed: int) -> None:
+        self._source = random.Random(seed)
+        self._kills = kills
+        topic = kafka.create_topic("storm", partitions=3)
+        self._writers = [
+            LogWriter(str(directory / f"app-{n}.log"), n, size_bytes=LINE_BYTES - 1, garble=True)
+            for n in range(3)
+        ]
+        config = configuration(
+            state_dir=str(directory / "state"),
+            bootstrap=kafka.bootstrap,
+            streams=[stream("app", str(directory / "app-*.log"), topic)],
+        )
+        self._agent = AgentProcess(str(directory / "agent"), config)
+        self._collector = Collector(kafka.bootstrap, topic)
+        self.kills_after_progress = 0
+
+    def run(self, total_bytes: int) -> Verdict:
+        share = total_bytes // LINE_BYTES // self._kills
+        with contextlib.ExitStack() as files, self._agent as agent, self._collector as collector:
+            for writer in self._writers:
+                files.enter_context(writer)
+            self._meet()
+            for _ in range(self._kills):
+                self._live(share)
+            lines = sum(len(writer.written) for writer in self._writers)
+            agent.start()
+            collector.wait_for_values(lines, CATCH_UP_SECONDS)
+            assert agent.stop() == 0, agent.tail()
+            agent.assert_balanced()
+            arrived = collector.close()
+        written = {writer.lineage: writer.written for writer in self._writers}
+        # A line may be sent again once for each kill, but far from all of them are: a life
+        # repeats only what was acknowledged and not yet committed.
+        return assert_delivered(written, arrived, duplicates_at_most=lines)
+
+    def _meet(self) -> None:
+        """Let the agent see every path once: what was rotated before that is history to it."""
+        for writer in self._writers:
+            writer.write(1)
+        self._agent.start()
+        self._collector.wait_for(len(self._writers), PROGRESS_SECONDS)
+        self._agent.kill()
+
+    def _live(self, share: int) -> None:
+        """One life of the agent, from its start to its SIGKILL."""
+        begun = self._collector.count
+        self._agent.start()
+        patient = self._source.random() < 0.7
+        pieces = self._source.randint(2, 8)
+        for _ in range(pieces):
+            self._write(share // pieces)
+            # The schedule of the faults, not a wait for anything.
+            time.sleep(self._source.uniform(0.0, 0.2))
+        if patient:
+            self._collector.wait_for(begun + 1, PROGRESS_SECONDS)
+            time.sleep(self._source.uniform(0.0, 0.4))
+        assert self._agent.running, f"the agent ended by itself:\n{self._agent.tail()}"
+        self.kills_after_progress += self._collector.count > begun
+        self._agent.kill()
+        if self._source.random() < 0.3:
+            self._write(self._source.randint(1, 50))  # while nobody looks
+
+    def _write(self, lines: int) -> None:
+        writer = self._source.choice(self._writers)
+        if self._source.random() < 0.15:
+            writer.rotate()
+        writer.write(lines)
+        if self._source.random() < 0.15:
+            writer.begin_line()
+            writer.finish_line()
+
+
+@pytest.mark.timeout(280)
+def test_thirty_kills_lose_nothing(kafka: KafkaCluster, tmp_path: Path) -> None:
+    storm = Storm(kafka, tmp_path, kills=30, seed=2026)
+    print(storm.run(total_bytes=20_000_000))
+    # Kills before anything was delivered prove little: most must come later.
+    assert storm.kills_after_progress >= 15
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_two_hundred_kills_lose_nothing(kafka: KafkaCluster, tmp_path: Path, seed: int) -> None:
+    storm = Storm(kafka, tmp_path, kills=200, seed=seed)
+    print(storm.run(total_bytes=100_000_000))
+    assert storm.kills_after_progress >= 100

@@ -1,0 +1,276 @@
+"""A stream with all its real parts, on a loop that runs only while the test lets it.
+
+Only the far end is a test writer (`LoopbackWriter`), so that thousands of examples are cheap; the
+same examples run against the embedded broker elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from functools import partial
+
+from singer.base.batch import RecordBatch
+from singer.base.clock import SystemClock
+from singer.base.config import ByteSize, Glob, Seconds, StreamConfig, TextReaderConfig
+from singer.base.errors import TopicError
+from singer.base.events import Event, InternalError
+from singer.base.ledger import Ledger
+from singer.base.ports import Receipt, Rejection, Route, Settlement
+from singer.budget import Budget
+from singer.files.threads import DeviceThreads
+from singer.files.wakeup import Wakeup
+from singer.files.walk import Walker
+from singer.positions.breaker import CrashBreaker
+from singer.positions.sqlite import SqlitePositions
+from singer.positions.state_dir import StateDir
+from singer.readers.text import TextReader
+from singer.services import Destination, Services
+from singer.stream import Stream
+from singer.writers.dead_letters import DeadLetters
+
+
+class OnePartition:
+    def due(self) -> bool:
+        return False
+
+    def assign(self, batch: RecordBatch) -> Route:
+        return 0
+
+
+class LoopbackWriter:
+    """Keeps what it is sent; acknowledges at once, or when the test says so.
+
+    `up`         False: batches are taken and not acknowledged until it is True again
+    `failing`    True: batches fail with a TopicError after `settled` rows
+    `refuses`    payloads it rejects for good
+    """
+
+    def __init__(self) -> None:
+        self.arrived: list[bytes] = []
+        self.up = True
+        self.failing = False
+        self.settled = 0
+        self.refuses: Callable[[bytes], bool] = lambda payload: False
+        self._waiting: list[tuple[Receipt, RecordBatch]] = []
+
+    async def ready(self) -> None:
+        return None
+
+    def partitioner(self, seed: int) -> OnePartition:
+        return OnePartition()
+
+    def send(self, batch: RecordBatch, route: Route) -> Receipt:
+        receipt: Receipt = asyncio.get_running_loop().create_future()
+        self._waiting.append((receipt, batch))
+        if self.up:
+            asyncio.get_running_loop().call_soon(self.settle)
+        return receipt
+
+    def settle(self) -> None:
+        """Answer everything that waits."""
+        waiting, self._waiting = self._waiting, []
+        for receipt, batch in waiting:
+            if receipt.done():
+                continue
+            payloads = [batch.payload(row) for row in range(len(batch))]
+            if self.failing:
+                settled = min(self.settled, len(payloads))
+                self.arrived += payloads[:settled]
+                receipt.set_exception(TopicError("topic refuses", settled=settled))
+                continue
+            rejected = [row for row, payload in enumerate(payloads) if self.refuses(payload)]
+            self.arrived += [p for row, p in enumerate(payloads) if row not in rejected]
+            receipt.set_result(
+                Settlement(rejected=tuple(Rejection(row=row, reason="refused") for row in rejected))
+            )
+
+    @property
+    def under_way(self) -> int:
+        return len(self._waiting)
+
+    async def drain(self, deadline_seconds: float) -> bool:
+        self.settle()
+        return True
+
+    async def close(self) -> None:
+        return None
+
+
+class Rig:
+    """One stream over `paths`, from start to stop or kill, and again."""
+
+    def __init__(
+        self,
+        state_dir: str,
+        paths: list[str],
+        *,
+        writers: dict[str, LoopbackWriter] | None = None,
+        max_record: int = 1000,
+        memory: int = 8 << 20,
+        **options: object,
+    ) -> None:
+        self.writers = writers or {"out": LoopbackWriter()}
+        self.config = StreamConfig(
+            name="s",
+            paths=tuple(Glob(path) for path in paths),
+            publish=(),
+            **{"rotate_grace": Seconds(0.05), **options},
+        )
+        self.reader = TextReader(TextReaderConfig(max_record=ByteSize(max_record)))
+        self.state_dir = state_dir
+        self.memory = memory
+        self.events: list[Event] = []
+        self.ledger = Ledger()
+        self.running = False
+
+    @property
+    def writer(self) -> LoopbackWriter:
+        return next(iter(self.writers.values()))
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def start(self, *, once: bool = False) -> Rig:
+        assert not self.running
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_exception_handler(self._failed)
+        self.loop.run_until_complete(self._start(once))
+        self.running = True
+        return self
+
+    async def _start(self, once: bool) -> None:
+        self.state = StateDir(self.state_dir)
+        clock, emit = SystemClock(), self.events.append
+        self.breaker = CrashBreaker(self.state, emit)
+        self.breaker.open()
+        self.positions = SqlitePositions(
+            self.state.positions, emit=emit, clock=clock, commit_every_seconds=0.01
+        )
+        await self.positions.open()
+        self.wakeup = Wakeup(self.loop, emit)
+        services = Services(
+            loop=self.loop,
+            spawn=self._spawn,
+            clock=clock,
+            emit=emit,
+            threads=DeviceThreads(),
+            wakeup=self.wakeup,
+            breaker=self.breaker,
+        )
+        self.dead_letters = DeadLetters(
+            self.state.dead_letters, max_bytes=1 << 20, files=2, emit=emit, clock=clock
+        )
+        budget = Budget(self.memory, clusters=len(self.writers))
+        self.ledger = Ledger()
+        destinations = {
+            name: Destination(
+                stream="s",
+                name=name,
+                reader=self.reader,
+                writer=writer,
+                committer=self.positions,
+                account=self.ledger.account("s", name),
+                ceilings=budget.destination(name, shadow=False),
+                partition_ceiling=partial(budget.partition, name, "t"),
+                file_ceiling=budget.file,
+                dead_letters=self.dead_letters,
+                rotate_grace_seconds=self.config.rotate_grace,
+                flush_partial_after_seconds=self.config.flush_partial_after,
+                once=once,
+            )
+            for name, writer in self.writers.items()
+        }
+        self.stream = Stream(
+            self.config,
+            destinations,
+            services,
+            self.positions,
+            Walker(self.config.paths, self.config.exclude, rotated=self.config.rotated),
+            rescan_seconds=0.5,
+            close_idle_seconds=5.0,
+            positions_lost=self.positions.recovered,
+        )
+        self.stream.start()
+
+    def _spawn(self, work):
+        task = self.loop.create_task(work)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.events.append(InternalError.of("task", error))
+
+    def _failed(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        error = context.get("exception") or RuntimeError(str(context))
+        self.events.append(InternalError.of("loop", error))
+
+    def run_for(self, seconds: float) -> None:
+        """Let the agent do what it has to for a while; for interleavings, not for waiting."""
+        self.loop.run_until_complete(asyncio.sleep(seconds))
+
+    def run_until(self, condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
+        deadline = time.monotonic() + seconds
+
+        async def poll() -> None:
+            while not condition():
+                assert time.monotonic() < deadline, (
+                    f"{what}: not within {seconds} s; arrived {self.writer.arrived[-3:]}, "
+                    f"events {[e for e in self.events if e.message()][-8:]}"
+                )
+                await asyncio.sleep(0.002)
+
+        self.loop.run_until_complete(poll())
+
+    def run_until_caught_up(self) -> None:
+        self.run_until(lambda: self.stream.caught_up, "caught up")
+
+    def stop(self) -> bool:
+        """A clean stop; whether everything sent was settled."""
+        settled = self.loop.run_until_complete(self._stop())
+        self._release()
+        return settled
+
+    async def _stop(self) -> bool:
+        await self.stream.stop()
+        for writer in self.writers.values():
+            await writer.drain(1.0)
+        settled = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5.0):
+                settled = await self.stream.settle()
+        await self.positions.close()
+        return settled
+
+    def kill(self) -> None:
+        """As SIGKILL: what is not committed by now never will be."""
+        self.positions._pending.clear()
+        self.positions._end()
+        for writer in self.writers.values():
+            writer._waiting.clear()
+        self._release()
+
+    def _release(self) -> None:
+        self.running = False
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.loop.run_until_complete(asyncio.wait(tasks, timeout=5.0))
+        self.stream.close()
+        self.wakeup.close()
+        self.breaker.close()
+        self.state.close()
+        self.loop.close()
+        self.check()
+
+    def check(self) -> None:
+        """No bug showed, and the books are balanced."""
+        bugs = [event for event in self.events if isinstance(event, InternalError)]
+        assert not bugs, "\n".join(bug.trace for bug in bugs)
+        self.ledger.check()
+
+    def seen(self, kind: type[Event]) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]
