@@ -322,9 +322,9 @@ class Agent:
         settled = False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline_seconds):
-                for cluster in self._clusters.values():
-                    await cluster.drain(deadline_seconds)
-                settled = all([await stream.settle() for stream in self.streams])
+                drained = (c.drain(deadline_seconds) for c in self._clusters.values())
+                settles = (stream.settle() for stream in self.streams)
+                settled = all((await asyncio.gather(*drained, *settles))[len(self._clusters) :])
         if not settled:
             self._status = self._status or os.EX_TEMPFAIL
         try:

@@ -400,6 +400,8 @@ class Pipeline:
     # --- what comes back ----------------------------------------------------------------------
 
     def _receipt_done(self, ticket: Ticket) -> None:
+        if ticket.receipt is not None and not ticket.receipt.cancelled():
+            ticket.receipt.exception()  # seen: the head's failure speaks for those behind it
         self._outstanding -= 1
         charge(ticket.shared, -ticket.cost)
         self._collect()

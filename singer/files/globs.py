@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -22,6 +22,7 @@ _MOST_BRANCHES: Final = 1024
 _MAGIC: Final = re.compile(r"[*?\[]")
 _NOT_HIDDEN: Final = r"(?!\.)"
 _DEEP: Final = "**"
+_VISIBLE: Final = re.compile(r"[^.].*", re.DOTALL)
 
 #: One component of a branch: a name as it is, a compiled wildcard, or None for `**`.
 _Part: TypeAlias = str | re.Pattern[str] | None
@@ -56,12 +57,23 @@ class Place:
 
     def accepts(self, name: str) -> bool:
         """Whether the file `name` in this directory matches."""
+        part = self._last()
+        return part is not None and _part_matches(part, name)
+
+    @property
+    def leads_on(self) -> bool:
+        """Whether a match may be in a subdirectory."""
+        return self.branch.parts[self.index] is None or self.index + 1 < len(self.branch.parts)
+
+    def _last(self) -> str | re.Pattern[str] | None:
+        """What the name of a file in this directory has to match; None: it is not the last one."""
         parts, index = self.branch.parts, self.index
+        while index + 1 < len(parts) and parts[index] is None:
+            index += 1
+        if index + 1 < len(parts):
+            return None
         part = parts[index]
-        if part is None:
-            last = index + 1 == len(parts)
-            return not name.startswith(".") if last else Place(self.branch, index + 1).accepts(name)
-        return index + 1 == len(parts) and _part_matches(part, name)
+        return _VISIBLE if part is None else part
 
     @property
     def literal(self) -> str | None:
@@ -69,10 +81,27 @@ class Place:
         part = self.branch.parts[self.index]
         return part if isinstance(part, str) else None
 
-    @property
-    def names_one_file(self) -> bool:
-        """Whether a person wrote out the name of the file that is to be here."""
-        return self.literal is not None and self.index + 1 == len(self.branch.parts)
+    def names(self, name: str) -> bool:
+        """Whether a person wrote out that a file `name` is to be here."""
+        return self.literal == name and self.index + 1 == len(self.branch.parts)
+
+
+def acceptor(places: Iterable[Place]) -> Callable[[str], bool]:
+    """A test whether a file's name matches in one of `places`, all in the same directory.
+
+    Made once for each directory, because it is asked for each file.
+    """
+    parts = {place._last() for place in places}  # noqa: SLF001  # of this module
+    names = frozenset(part for part in parts if isinstance(part, str))
+    matchers = tuple(part.fullmatch for part in parts if isinstance(part, re.Pattern))
+
+    def accepts(name: str) -> bool:
+        for matches in matchers:  # any() costs more than the match
+            if matches(name):
+                return True
+        return name in names
+
+    return accepts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +179,7 @@ def compile_excludes(globs: Iterable[str]) -> Excludes:
             components = _components(text)
             paths.append(_regex(components, ""))
             if components[-1:] == [_DEEP]:
-                trees.append(_regex(components[:-1], ""))
+                trees.append(_regex(components[:-1], "") + "(?:/.*)?")
     return Excludes(*(_any(each) if each else None for each in (names, paths, trees)))
 
 
@@ -268,8 +297,8 @@ def _component_regex(name: str, not_hidden: str) -> str:
 def _class_regex(inside: str) -> str:
     negated = inside[0] in "!^"
     characters = inside[1:] if negated else inside
-    if characters.startswith(":") and characters.endswith(":"):
-        raise ValueError(f"must not use the class [{inside}]: write it out, as in [0-9]")
+    if "[:" in characters and characters.endswith(":"):
+        raise ValueError(f"must not use the class [{inside}]]: write it out, as in [0-9]")
     pieces, position = [], 0
     while position < len(characters):
         first = characters[position]

@@ -18,6 +18,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from singer.base.errors import ReadError
+
 #: One more than one, so that a single slow read does not hold up the rest of its device.
 THREADS_PER_DEVICE: Final = 2
 #: A thread without work ends after this long; starting one costs 0.1 ms.
@@ -63,7 +65,8 @@ class DeviceThreads:
         """The result of `function(*arguments)`, called in a thread; raises what it raises.
 
         There is no deadline but the caller's. Cancelled, it returns at once: a call that has not
-        begun never will, one that has runs on, and what it returns or raises is dropped.
+        begun never will, one that has runs on, and what it returns or raises is dropped. Raises
+        ReadError when the system has no thread for it.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_Result] = loop.create_future()
@@ -93,14 +96,16 @@ class DeviceThreads:
             threading.Thread(
                 target=self._serve, args=(device,), name=f"singer-files-{key}", daemon=True
             ).start()
-        except RuntimeError:
-            # No more threads to be had. The others of this device will come to it; without
-            # others the caller has to know.
+        except RuntimeError as error:
+            # The others of this device will come to it; without others the caller has to know.
             with device.changed:
                 device.threads -= 1
                 if not device.threads:
                     device.calls.remove(call)
-                    raise
+                    raise ReadError(
+                        "start a thread for files: the system has no more; raise the limit of "
+                        "processes (ulimit -u, TasksMax, pids.max)"
+                    ) from error
 
     def _serve(self, device: _Device) -> None:
         while True:

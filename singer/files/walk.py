@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from singer.files import globs
 from singer.files.globs import Place
@@ -28,11 +29,11 @@ _LONGEST_PATH_BYTES: Final = 4096 - 256
 _REPLACED: Final = (errno.ENOTDIR, errno.ELOOP)
 
 _Places = frozenset[Place]
+_by_path = itemgetter(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """A regular file and what the kernel said about it."""
+class Sighting(NamedTuple):
+    """A regular file and what the kernel said about it. A tuple, because a walk makes thousands."""
 
     path: str
     stat: FileStat
@@ -75,6 +76,13 @@ class _Found:
     faults: dict[str, str] = field(default_factory=dict)
     links: list[str] = field(default_factory=list)
 
+    def special(self, path: str, stat: FileStat, *, named: bool) -> None:
+        """What matches is no regular file. `named`: its name is written out in a glob."""
+        if stat.kind == "a symbolic link" and not named:
+            self.links.append(path)
+        elif named or not stat.is_directory:
+            self.faults[path] = f"read {path!r}: {special(stat)}"
+
 
 class Walker:
     """Walks for `patterns`, less `excludes`; `rotated` are globs of names of rotated files.
@@ -98,6 +106,8 @@ class Walker:
         starts: dict[str, set[Place]] = {}
         for pattern in self._patterns:
             for base, place in pattern.starts():
+                if self._excludes.cover_tree(base):
+                    continue
                 starts.setdefault(base, set()).add(place)
         self._starts = {base: frozenset(places) for base, places in starts.items()}
 
@@ -123,7 +133,7 @@ class Walker:
                     below[path] = below.get(path, frozenset()) | inside
         self._complain_of_links(found)
         return Walk(
-            sightings=tuple(sorted(found.sightings, key=lambda sighting: sighting.path)),
+            sightings=tuple(sorted(found.sightings, key=_by_path)),
             directories=frozenset(found.directories),
             faults=tuple(sorted(found.faults.items())),
         )
@@ -143,7 +153,7 @@ class Walker:
                 fault=None if gone else _fault(directory, error),
             )
         try:
-            if self._is_own(stat_fd(fd)):
+            if self._avoid and self._is_own(stat_fd(fd)):
                 return Listing(sightings=(), subdirectories=frozenset())
             with os.scandir(fd) as entries:
                 for entry in entries:
@@ -159,7 +169,7 @@ class Walker:
             return Listing(sightings=(), subdirectories=frozenset(), fault=_fault(directory, error))
         finally:
             os.close(fd)
-        sightings.sort(key=lambda sighting: sighting.path)
+        sightings.sort(key=_by_path)
         return Listing(sightings=tuple(sightings), subdirectories=frozenset(subdirectories))
 
     # --- one directory of a walk --------------------------------------------------------------
@@ -187,28 +197,24 @@ class Walker:
                 found.directories.add(directory)
             return
         try:
-            if self._is_own(stat_fd(fd)):
+            if self._avoid and self._is_own(stat_fd(fd)):
                 return
             found.directories.add(directory)
-            entries = _scan(fd, places) if names is None else _look_up(fd, names)
-            for name, stat in entries:
-                path = os.path.join(directory, name)
-                if stat.is_directory:
+            prefix = directory if directory == "/" else directory + "/"
+            accepts = globs.acceptor(places)
+            entries = _scan(fd, places, accepts) if names is None else _look_up(fd, names, accepts)
+            for name, stat, accepted in entries:
+                path = prefix + name
+                regular = stat.is_regular
+                if not regular and stat.is_directory:
                     inside = self._inside(places, name, path)
                     if inside:
                         yield path, inside
-                if not any(place.accepts(name) for place in places):
-                    continue
-                if self._is_own(stat) or self._excludes.cover(path):
-                    continue
-                if stat.is_regular:
-                    found.sightings.append(Sighting(path, stat))
-                elif any(place.names_one_file for place in places):
-                    found.faults[path] = f"read {path!r}: {special(stat)}"
-                elif stat.kind == "a symbolic link":
-                    found.links.append(path)
-                elif not stat.is_directory:
-                    found.faults[path] = f"read {path!r}: {special(stat)}"
+                if accepted and not self._excludes.cover(path) and not self._is_own(stat):
+                    if regular:
+                        found.sightings.append(Sighting(path, stat))
+                    else:
+                        found.special(path, stat, named=any(p.names(name) for p in places))
         except OSError as error:
             found.faults[directory] = _fault(directory, error)
         finally:
@@ -222,7 +228,7 @@ class Walker:
         return inside if len(os.fsencode(path)) <= _LONGEST_PATH_BYTES else frozenset()
 
     def _is_own(self, stat: FileStat) -> bool:
-        return bool(self._avoid) and (stat.device, stat.inode) in self._avoid
+        return (stat.device, stat.inode) in self._avoid
 
     def _complain_of_links(self, found: _Found) -> None:
         """A link is not followed; that matters unless it leads to a file that is read anyway."""
@@ -276,27 +282,34 @@ def _names_of_interest(places: _Places) -> list[str] | None:
     return None if None in names else sorted(name for name in names if name is not None)
 
 
-def _look_up(fd: int, names: Iterable[str]) -> Iterator[tuple[str, FileStat]]:
-    """Those of `names` that are there, however many others there are."""
+def _look_up(
+    fd: int, names: Iterable[str], accepts: Callable[[str], bool]
+) -> Iterator[tuple[str, FileStat, bool]]:
+    """Those of `names` that are there, however many others there are: as `_scan`."""
     for name in names:
         stat = _look(name, fd)
         if stat is not None:
-            yield name, stat
+            yield name, stat, accepts(name)
 
 
-def _scan(fd: int, places: _Places) -> Iterator[tuple[str, FileStat]]:
-    """What is in an open directory that may be of interest."""
+def _scan(
+    fd: int, places: _Places, accepts: Callable[[str], bool]
+) -> Iterator[tuple[str, FileStat, bool]]:
+    """What is in an open directory that may be of interest: name, stat, whether it matches."""
+    leading_on = [place for place in places if place.leads_on]
     with os.scandir(fd) as entries:
         for entry in entries:
             name = entry.name
             # The kind comes with the name: what cannot match is not even asked about.
-            if any(place.accepts(name) for place in places) or (
-                entry.is_dir(follow_symlinks=False)
-                and any(True for place in places for _ in place.enter(name))
+            accepted = accepts(name)
+            if accepted or (
+                leading_on
+                and entry.is_dir(follow_symlinks=False)
+                and any(True for place in leading_on for _ in place.enter(name))
             ):
                 stat = _look(name, fd)
                 if stat is not None:
-                    yield name, stat
+                    yield name, stat, accepted
 
 
 def _fault(directory: str, error: OSError) -> str:

@@ -39,7 +39,7 @@ _LOOK_SECONDS: Final = 1.0
 _STALLED_SECONDS: Final = 5.0
 
 #: How long a probe of a cluster that seems to be down may take.
-_PROBE_SECONDS: Final = 5.0
+_PROBE_SECONDS: Final = 3.0
 
 #: Between two probes of a cluster that is down: the first wait and the longest.
 _PROBE_BACKOFF_SECONDS: Final = (1.0, 15.0)

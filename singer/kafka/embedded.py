@@ -71,7 +71,11 @@ class EmbeddedCluster:
             self.set_leader(name, partition, 1 + partition % self._config.brokers)
 
     def set_leader(self, topic: str, partition: int, broker: int) -> None:
-        """Move a partition; broker -1 leaves it without a leader."""
+        """Move a partition; broker -1 leaves it without a leader.
+
+        Without a leader it must not be sent to: the mock follows a null pointer then, and the
+        process ends.
+        """
         step = f"move {topic} [{partition}]"
         self._operate(step, rd.mock_partition_set_leader, topic.encode(), partition, broker)
 

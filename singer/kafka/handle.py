@@ -110,7 +110,7 @@ class Handle:
         if kind == rd.EVENT_DR:
             self._listener.delivered(event)
         elif kind == rd.EVENT_ERROR:
-            self._error(rd.event_error(event), _text(rd.event_error_string(event)))
+            self._error(event)
         elif kind == rd.EVENT_LOG:
             facility, text, level = ctypes.c_char_p(), ctypes.c_char_p(), ctypes.c_int()
             rd.event_log(event, ctypes.byref(facility), ctypes.byref(text), ctypes.byref(level))
@@ -120,12 +120,13 @@ class Handle:
             if answer is not None:
                 answer(event)
 
-    def _error(self, code: int, reason: str) -> None:
-        if code != errors.FATAL:
+    def _error(self, event: int) -> None:
+        code, reason = rd.event_error(event), _text(rd.event_error_string(event))
+        if code == errors.FATAL or rd.event_error_is_fatal(event):
+            code, reason = self.fatal() or (code, reason)
+            self._listener.broken(code, reason)
+        else:
             self._listener.failed(code, reason)
-            return
-        fatal, reason = self.fatal() or (code, reason)
-        self._listener.broken(fatal, reason)
 
     def fatal(self) -> tuple[int, str] | None:
         """The fatal error that broke this handle, if one did."""

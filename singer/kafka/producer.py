@@ -186,6 +186,9 @@ class ColumnarProducer:
 
         `named`: the broker said which records of the request it means.
         """
+        fatal = channel.handle.fatal()
+        if fatal is not None:  # reports of its consequences may come before the event itself
+            self.broken(*fatal)
         for code in np.unique(codes).tolist():
             these = rows[codes == code]
             error_class = errors.classify(code)
@@ -222,8 +225,7 @@ class ColumnarProducer:
 
     def _give_up(self, ticket: Ticket, rows: Int64s, code: int, error_class: ErrorClass) -> None:
         if error_class is ErrorClass.FATAL:
-            fatal = self._main.handle.fatal() or (code, errors.describe(code))
-            self.broken(*fatal)
+            self.broken(code, errors.describe(code))
         if self._fatal is not None:  # the purge of its queue is a consequence, not the cause
             reason = f"produce to {ticket.topic}: {self._fatal[1]}"
             ticket.fail(rows, lambda settled: FatalProducerError(reason, settled=settled))

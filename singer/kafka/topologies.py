@@ -37,6 +37,8 @@ REFRESH_LOCAL_SECONDS: Final = 60.0
 REFRESH_SECONDS: Final = 300.0
 #: Between two looks in trouble: the first wait, and the longest.
 TROUBLE_SECONDS: Final = (2.0, 60.0)
+#: How often trouble is looked into: a leader moves some seconds after its broker died.
+TROUBLE_LOOKS: Final = 4
 #: The broker list changes rarely; moving a broker to another rack needs its restart.
 RACKS_SECONDS: Final = 3600.0
 #: Between two questions for the rack of a broker that has none.
@@ -54,8 +56,8 @@ class _Entry:
         self.local = False
         #: Records were sent since the last look.
         self.used = False
-        #: Something is wrong, perhaps with the leaders.
-        self.suspect = False
+        #: Looks still to take because of trouble.
+        self.suspicion = 0
         #: Something is wrong with the topic itself: ask whether it still exists.
         self.doubtful = True
         self.fallback = False
@@ -134,8 +136,8 @@ class Topologies:
         can be sent any more either.
         """
         for entry in self._entries.values():
-            entry.suspect = True
-            entry.used = entry.used or stalled
+            if entry.used or stalled:
+                entry.suspicion = TROUBLE_LOOKS
 
     def doubt(self, topic: str | None = None) -> None:
         """Something is wrong with a topic (None: all): `ready` asks for it anew."""
@@ -161,10 +163,11 @@ class Topologies:
     # --- inside -----------------------------------------------------------------------------
 
     def _is_due(self, entry: _Entry, now: float) -> bool:
-        if not entry.used:
+        if not entry.used and not entry.suspicion:
             return False
         age = now - entry.looked
-        trouble = entry.suspect or bool((entry.topology.leaders == ask.LEADERLESS).any())
+        leaderless = bool((entry.topology.leaders == ask.LEADERLESS).any())
+        trouble = entry.suspicion > 0 or leaderless
         return age >= (min(entry.spacing, entry.interval) if trouble else entry.interval)
 
     async def _learn(self, entry: _Entry) -> None:
@@ -238,7 +241,8 @@ class Topologies:
         entry.looked = self._clock.monotonic()
         every = REFRESH_LOCAL_SECONDS if entry.local else REFRESH_SECONDS
         entry.interval = self._jittered(every)
-        entry.used = entry.suspect = False
+        entry.used = False
+        entry.suspicion = max(0, entry.suspicion - 1)
         topology = entry.topology
         if not topology.update(leaders, self._racks):
             return

@@ -79,7 +79,7 @@ class TextReader:
                 begin -= begin % self._part_bytes  # whole parts, not one for each little read
             resume = self._give_up_rest(offset, offset + begin, resume, bad)
             if not found:
-                return _framed(window, offset, begin, _NO_LINES, bad, resume)
+                return _framed(window, offset, begin, _NO_LINES, bad, resume=resume)
             newlines = newlines[1:]
 
         # An unterminated last line that is emitted now is a line without a newline behind it.
@@ -101,7 +101,7 @@ class TextReader:
             torn = cut > self._max_record and self._oversize is not Oversize.SPLIT
             lines, parts = self._oversized(lines, offset, bad)
             resume = _middle(self._oversize, parts) if torn else b""
-        return _framed(window, offset, consumed, lines, bad, resume)
+        return _framed(window, offset, consumed, lines, bad, resume=resume)
 
     def _cut_of_tail(self, length: int, state: State) -> int:
         """How many bytes of an unterminated last line of `length` bytes are emitted now."""
@@ -155,6 +155,7 @@ def _framed(
     consumed: int,
     lines: _Lines,
     bad: list[BadRange],
+    *,
     resume: bytes = b"",
 ) -> Framed:
     return Framed(

@@ -53,8 +53,11 @@ class Storm:
             self._meet()
             for _ in range(self._kills):
                 self._live(share)
-            lines = sum(len(writer.written) for writer in self._writers)
             agent.start()
+            agent.wait_for_log("event=agent-started")
+            for writer in self._writers:
+                writer.write(100)
+            lines = sum(len(writer.written) for writer in self._writers)
             collector.wait_for_values(lines, CATCH_UP_SECONDS)
             assert agent.stop() == 0, agent.tail()
             agent.assert_balanced()
@@ -104,7 +107,7 @@ class Storm:
 @pytest.mark.timeout(280)
 def test_thirty_kills_lose_nothing(kafka: KafkaCluster, tmp_path: Path) -> None:
     storm = Storm(kafka, tmp_path, kills=30, seed=2026)
-    print(storm.run(total_bytes=20_000_000))
+    storm.run(total_bytes=20_000_000)
     # Kills before anything was delivered prove little: most must come later.
     assert storm.kills_after_progress >= 15
 
@@ -114,5 +117,5 @@ def test_thirty_kills_lose_nothing(kafka: KafkaCluster, tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_two_hundred_kills_lose_nothing(kafka: KafkaCluster, tmp_path: Path, seed: int) -> None:
     storm = Storm(kafka, tmp_path, kills=200, seed=seed)
-    print(storm.run(total_bytes=100_000_000))
+    storm.run(total_bytes=100_000_000)
     assert storm.kills_after_progress >= 100

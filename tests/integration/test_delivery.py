@@ -164,10 +164,10 @@ def test_leaders_move(kafka: KafkaCluster, tmp_path: Path) -> None:
 def test_a_broker_is_stopped_and_started(kafka: KafkaCluster, tmp_path: Path) -> None:
     topic = kafka.create_topic("stop")
     actions = [kafka.stop, kafka.start]
-    writer = LogWriter(str(tmp_path / "app.log"), 1, garble=True)
-    logs = stream("app", writer.path, topic)
+    path = str(tmp_path / "app.log")
     with (
-        agent_for(kafka, tmp_path, logs) as agent,
+        LogWriter(path, 1, garble=True) as writer,
+        agent_for(kafka, tmp_path, stream("app", path, topic)) as agent,
         Collector(kafka.bootstrap, topic) as collector,
     ):
         agent.start()

@@ -307,10 +307,10 @@ def test_what_another_reader_left_is_the_middle_of_a_line():
 
 @pytest.mark.parametrize("oversize", Oversize)
 def test_an_endless_line_is_held_in_bounded_memory_and_scanned_once(oversize):
-    limit = 1 << 20
-    cursor = Cursor(reader(oversize, limit, PART_BYTES), b"x" * (5 * limit) + b"\nok\n")
+    limit = 1 << 16
+    cursor = Cursor(reader(oversize, limit, limit // 4), b"x" * (20 * limit) + b"\nok\n")
     while cursor.shown < len(cursor.data):
-        cursor.step(50_000, State.MORE)
+        cursor.step(5_000, State.MORE)
     assert cursor.most_held <= limit
     assert cursor.looked_at == len(cursor.data)
     assert cursor.records[-1][1] == b"ok"

@@ -1,0 +1,87 @@
+"""What the demo is played with: zones, streams, log files and the agent's configuration."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+from singer.base.config import EmbeddedConfig
+
+#: One broker in each.
+ZONES: Final = ("zone-a", "zone-b", "zone-c")
+#: Where the agent is told that it runs; nothing should go anywhere else.
+HOME_ZONE: Final = ZONES[0]
+#: Of each topic: two in every zone, so that there is something to choose in the home zone.
+PARTITIONS: Final = 6
+
+CLUSTER: Final = EmbeddedConfig(brokers=len(ZONES), racks=ZONES, partitions=PARTITIONS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """Log files that go to one topic."""
+
+    name: str
+    topic: str
+    files: tuple[str, ...]  #: without `.log`
+    partitioner: dict[str, Any]
+
+
+STREAMS: Final = (
+    Stream(
+        name="access",
+        topic="demo.access",
+        files=("access-0", "access-1"),
+        partitioner={"type": "random", "local": True},
+    ),
+    Stream(
+        name="app",
+        topic="demo.app",
+        files=("app-0", "app-1"),
+        # Far shorter than anybody would choose, so that it changes during the demo.
+        partitioner={"type": "sticky", "local": True, "interval": "3s"},
+    ),
+)
+
+#: All log files; elsewhere a file is its index in here.
+FILES: Final = tuple(file for stream in STREAMS for file in stream.files)
+TOPICS: Final = tuple(stream.topic for stream in STREAMS)
+
+
+def log_path(directory: str, file: str) -> str:
+    """Where the log file is that the application has open."""
+    return os.path.join(directory, "logs", f"{file}.log")
+
+
+def configuration(directory: str, bootstrap: str) -> str:
+    """The agent's configuration, as YAML. All that is not here has its default."""
+    return yaml.safe_dump(
+        {
+            "agent": {
+                "id": "singer-demo",
+                "state_dir": os.path.join(directory, "state"),
+                "locality": f"static:{HOME_ZONE}",
+                # Only where notifications of the kernel are missing does this show.
+                "rescan": "1s",
+            },
+            "clusters": {"demo": {"bootstrap": bootstrap.split(",")}},
+            "streams": [
+                {
+                    "name": stream.name,
+                    "paths": [log_path(directory, f"{stream.name}-*")],
+                    "publish": [
+                        {
+                            "cluster": "demo",
+                            "topic": stream.topic,
+                            "partitioner": stream.partitioner,
+                        }
+                    ],
+                }
+                for stream in STREAMS
+            ],
+        },
+        sort_keys=False,
+    )

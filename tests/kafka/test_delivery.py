@@ -1,0 +1,154 @@
+"""The books of what is under way, without librdkafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from singer.base.errors import InvariantError, TopicError
+from singer.base.ports import Rejection, Settlement
+from singer.kafka.delivery import Lane, Ticket
+from tests.kafka.support import batch_of
+
+
+def _ticket(rows: int) -> Ticket:
+    batch = batch_of([b"x"] * rows)
+    receipt = asyncio.get_running_loop().create_future()
+    return Ticket("t", batch, receipt, lambda _: None)
+
+
+def _on_loop(test: Callable[[], None]) -> None:
+    async def main() -> None:
+        test()
+
+    asyncio.run(main())
+
+
+def test_reports_in_order_settle_batch_after_batch() -> None:
+    def test() -> None:
+        lane = Lane(0, "t", 0)
+        tickets = [_ticket(rows) for rows in (3, 1, 4)]
+        for ticket in tickets:
+            lane.push(ticket, len(ticket.batch), None, None)
+        for serial, count, done in ((0, 2, 0), (2, 3, 2), (5, 3, 3)):
+            assert lane.is_next(serial)
+            lane.acknowledge(count)
+            assert sum(ticket.receipt.done() for ticket in tickets) == done
+        assert [ticket.receipt.result() for ticket in tickets] == [Settlement()] * 3
+        assert lane.expected == lane.next == 8
+
+    _on_loop(test)
+
+
+def test_rejections_do_not_fail_a_batch() -> None:
+    def test() -> None:
+        ticket = _ticket(5)
+        ticket.reject(np.array([3, 1]), "bad")
+        lane = Lane(0, "t", 0)
+        lane.push(ticket, 3, np.array([0, 2, 4]), None)
+        lane.acknowledge(3)
+        bad = (Rejection(row=1, reason="bad"), Rejection(row=3, reason="bad"))
+        assert ticket.receipt.result() == Settlement(rejected=bad)
+
+    _on_loop(test)
+
+
+def test_a_failed_batch_waits_for_its_last_row_and_counts_the_leading_ones() -> None:
+    def test() -> None:
+        ticket, lane = _ticket(6), Lane(0, "t", 0)
+        lane.push(ticket, 6, None, None)
+        lane.acknowledge(2)
+        failed = lane.walk(np.array([3]), np.array([29], np.int32))
+        assert [f.rows.tolist() for f in failed] == [[3]]
+        ticket.fail(failed[0].rows, lambda settled: TopicError("no", settled=settled))
+        assert not lane.is_next(2)  # a hole: reports need not be consecutive any more
+        assert lane.walk(np.array([2, 4]), np.zeros(2, np.int32)) == []
+        assert not ticket.receipt.done()
+        assert lane.walk(np.array([5]), np.zeros(1, np.int32)) == []
+        error = ticket.receipt.exception()
+        assert isinstance(error, TopicError)
+        assert error.settled == 3
+        assert lane.expected == lane.next
+        assert lane.is_next(6)
+
+    _on_loop(test)
+
+
+def test_serials_never_handed_over_are_not_waited_for() -> None:
+    def test() -> None:
+        ticket, lane = _ticket(4), Lane(0, "t", 0)
+        lane.push(ticket, 4, None, np.array([False, True, False, True]))
+        ticket.reject(np.array([0, 2]), "large")
+        assert not lane.is_next(1)
+        assert lane.walk(np.array([1, 3]), np.zeros(2, np.int32)) == []
+        assert [r.row for r in ticket.receipt.result().rejected] == [0, 2]
+        assert lane.is_next(4)
+
+    _on_loop(test)
+
+
+def test_what_is_reported_twice_or_was_never_sent_is_a_bug() -> None:
+    def test() -> None:
+        lane = Lane(0, "t", 0)
+        lane.push(_ticket(2), 2, None, None)
+        lane.walk(np.array([1]), np.zeros(1, np.int32))
+        with pytest.raises(InvariantError, match="reported twice"):
+            lane.walk(np.array([1]), np.zeros(1, np.int32))
+        with pytest.raises(InvariantError, match="are under way"):
+            lane.walk(np.array([9]), np.zeros(1, np.int32))
+
+    _on_loop(test)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 8), min_size=1, max_size=8),
+    data=st.data(),
+)
+def test_any_reports_settle_every_row_exactly_once(sizes: list[int], data: st.DataObject) -> None:
+    """Requests are reported in any order, some of them failed; the model is a list of rows."""
+
+    def test() -> None:
+        lane = Lane(0, "t", 0)
+        tickets = [_ticket(size) for size in sizes]
+        for ticket in tickets:
+            lane.push(ticket, len(ticket.batch), None, None)
+        total = sum(sizes)
+        cuts = data.draw(st.sets(st.integers(1, total), max_size=6)) | {0, total}
+        ends = sorted(cuts)
+        requests = list(pairwise(ends))
+        failing = data.draw(st.sets(st.sampled_from(requests)))
+        failed: list[tuple[Ticket, list[int]]] = []
+        for request in data.draw(st.permutations(requests)):
+            low, high = request
+            if request not in failing and lane.is_next(low):
+                lane.acknowledge(high - low)
+                continue
+            codes = np.full(high - low, 29 if request in failing else 0, np.int32)
+            for failure in lane.walk(np.arange(low, high), codes):
+                failed.append((failure.ticket, failure.rows.tolist()))
+                failure.ticket.fail(failure.rows, lambda settled: TopicError("no", settled=settled))
+        assert lane.expected == lane.next == total
+        assert lane.is_next(total)
+        first = 0
+        for ticket, size in zip(tickets, sizes, strict=True):
+            mine = [
+                serial - first
+                for low, high in sorted(failing)
+                for serial in range(max(low, first), min(high, first + size))
+            ]
+            assert sorted(row for t, rows in failed if t is ticket for row in rows) == mine
+            error = ticket.receipt.exception()
+            if mine:
+                assert isinstance(error, TopicError)
+                assert error.settled == mine[0]
+            else:
+                assert error is None
+            first += size
+
+    _on_loop(test)
