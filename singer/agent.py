@@ -54,6 +54,7 @@ from singer.writers.kafka import KafkaWriter
 
 #: How often positions of files that are gone are looked for; the first time after a part of it.
 _UPKEEP_SECONDS: Final = 6 * 3600.0
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 #: How often `--once` looks whether everything is delivered.
 _ONCE_POLL_SECONDS: Final = 0.01
 #: What closing connections may take, once everything is settled or given up.
@@ -131,8 +132,9 @@ class Agent:
         """Start, wait, stop; returns the exit status. Raises StateError if it cannot start."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._crashed)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, self._signalled, signal.Signals(number).name)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # `singer run` holds them back
         await self._positions.open()
         wakeup = Wakeup(loop, self._emit)
         try:

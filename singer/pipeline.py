@@ -14,12 +14,13 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from typing import Final
 
 from singer.base.backoff import Backoff
 from singer.base.batch import RECORD_OVERHEAD_BYTES
-from singer.base.errors import DeliveryError, InvariantError, WorldError
+from singer.base.errors import DeliveryError, InvariantError, StateError, WorldError
 from singer.base.events import (
     BatchDelivered,
     CommitHeldUp,
@@ -198,6 +199,9 @@ class Pipeline:
                     await asyncio.sleep(0)  # a turn is one window; now the others'
                 elif self._held_is_due() is not State.MORE:
                     await self._ship(0, self._held_is_due())
+                elif self._may_hand_on():
+                    if await self._all_committed():
+                        self.finish_reading()
                 elif not self._rest():
                     self.at_end = True
                     return
@@ -249,13 +253,9 @@ class Pipeline:
                 self.position.offset,
             )
             framed = self._frame(state)
-            if len(framed.batch) and self._tickets and self._partitioner.due():
-                epoch = self._epoch
-                while self._tickets and self._failure is None:
-                    await self._wait_moved()
-                if self._failure is not None or epoch != self._epoch:
-                    return
-            self._send(framed)
+            moves = len(framed.batch) > 0 and self._partitioner.due()
+            if not moves or await self._all_committed():
+                self._send(framed)
         finally:
             self._services.breaker.unmark()
             # What was sent is charged by now, so nobody slips in between.
@@ -353,6 +353,27 @@ class Pipeline:
             self._outstanding += 1
             receipt.add_done_callback(lambda _: self._receipt_done(ticket))
 
+    def _may_hand_on(self) -> bool:
+        """Whether a final file was read to its end, and younger ones still wait for it."""
+        if self.file.final_since is None or self.reading_done:
+            return False
+        return not self.held or self.destination.once
+
+    async def _all_committed(self) -> bool:
+        """Wait until all that was sent is committed; False if some of it failed and is rewound.
+
+        Partitions change, and younger files begin, only then: what is sent again after a kill
+        would otherwise arrive behind what followed it.
+        """
+        epoch = self._epoch
+        while self._tickets and self._failure is None:
+            await self._wait_moved()
+        if self._failure is not None or epoch != self._epoch:
+            return False
+        with suppress(StateError):  # a full state disk must not stop delivery
+            await self.destination.committer.flush()
+        return True
+
     def _held_is_due(self) -> State:
         """FINAL or QUIET when the unfinished record at the end is to be sent now, else MORE."""
         due, state = self._held_due_at()
@@ -371,8 +392,6 @@ class Pipeline:
 
     def _rest(self) -> bool:
         """The file ends at the cursor: see to being woken. True: look again at once."""
-        if self.file.final_since is not None and (not self.held or self.destination.once):
-            self.finish_reading()
         if self.held:
             self._wake_at(self._held_due_at()[0])
         self._services.wakeup.arm(self.file.fd, self, self.wake)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from singer.base.backoff import Backoff
 from singer.base.config import Rotated, Start, StreamConfig
@@ -46,6 +46,9 @@ _HINT_DUTY: Final = 0.1
 _TICK_NS: Final = 20_000_000
 #: First and longest wait before the position store is asked again.
 _STORE_BACKOFF_SECONDS: Final = (0.2, 30.0)
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -89,6 +92,7 @@ class Stream:
         self._youngest: dict[str, _Tracked] = {}  # by path, the last of its chain
         self._closed: dict[tuple[int, int], tuple[int | None, int]] = {}  # birth and size
         self._seen: dict[str, dict[str, Sighting]] = {}  # by directory, from the last look
+        self._walked: frozenset[str] = frozenset()  # directories of the last walk
         self._watched: set[str] = set()
         self._complaints: dict[str, str] = {}
         self._complained: dict[str, str] = {}
@@ -146,7 +150,7 @@ class Stream:
         """Ids of the rows whose files exist; None if that cannot be told now. Raises StateError."""
         inodes: set[int] = set()
         for directory in sorted(self._seen.keys() | set(self.config.rotated_dirs)):
-            listing = await self._services.threads.run(None, self._walker.list_directory, directory)
+            listing = await self._in_thread(self._walker.list_directory, directory)
             if listing.fault:
                 return None
             inodes.update(sighting.stat.inode for sighting in listing.sightings)
@@ -181,7 +185,8 @@ class Stream:
 
     async def _look_everywhere(self) -> None:
         self._take_hints()
-        walk = await self._services.threads.run(None, self._walker.walk)
+        walk = await self._in_thread(self._walker.walk)
+        self._walked = walk.directories
         for directory in walk.directories:
             self._watch(directory)
         self._complaints, self._complained = {}, self._complaints
@@ -197,8 +202,8 @@ class Stream:
 
     async def _look_at(self, directories: set[str]) -> None:
         for directory in directories:
-            listing = await self._services.threads.run(None, self._walker.list_directory, directory)
-            if listing.subdirectories - self._watched:
+            listing = await self._in_thread(self._walker.list_directory, directory)
+            if listing.subdirectories - self._walked:
                 await self._look_everywhere()  # a new directory may hold files of ours
                 return
             self._seen[directory] = {
@@ -208,6 +213,10 @@ class Stream:
             }
         async with self._stock_taking:
             await self._take_stock()
+
+    async def _in_thread(self, function: Callable[..., _T], *arguments: str) -> _T:
+        # A hung mount holds up the looks of this stream, not those of others.
+        return await self._services.threads.run(("look", self.config.name), function, *arguments)
 
     def _watch(self, directory: str) -> None:
         if self._services.wakeup.watch_directory(directory, self, self._directory_changed):
@@ -354,14 +363,16 @@ class Stream:
             at_end=self._first_scan_of if at_end else frozenset(),
             now_ns=self._now_ns(),
         )
-        findings = await self._services.threads.run(None, inquiry.answer)
+        findings = await self._in_thread(inquiry.answer)
         try:
             entries = await self._make_durable(findings)
         except BaseException:
             for finding in findings.found:
                 os.close(finding.fd)
             raise
-        self._vacated.clear()
+        self._vacated = set(findings.unsettled)
+        for path in self._vacated:
+            self._directory_changed(os.path.dirname(path))
         for suspect, cause in findings.failed:
             self._complain(suspect.path, cause)
         for row in findings.homeless:
@@ -407,13 +418,16 @@ class Stream:
             set(self.config.rotated_dirs) if paths else set()
         )
         for directory in sorted(directories):
-            listing = await self._services.threads.run(None, self._walker.list_directory, directory)
+            listing = await self._in_thread(self._walker.list_directory, directory)
             for sighting in listing.sightings:
                 stat = sighting.stat
                 key = (stat.device, stat.inode)
+                if key in suspects:
+                    # Seen twice: where it was seen last counts.
+                    suspects[key] = replace(suspects[key], path=sighting.path, stat=stat)
+                    continue
                 if (
                     key in self._open
-                    or key in suspects
                     or self._closed.get(key) == (stat.birth_ns, stat.size)
                     or compression(sighting.path)
                 ):

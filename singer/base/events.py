@@ -36,6 +36,8 @@ class Event:
     """Base of all events. A subclass declares its data as fields (the log line's pairs)."""
 
     severity: ClassVar[Severity] = Severity.INFO
+    #: Whether a log may leave some out when there are many.
+    rate_limited: ClassVar[bool] = True
 
     def message(self) -> str:
         """One sentence for a person: the thing, the cause, what to do. Empty: never logged."""
@@ -371,6 +373,7 @@ class ScanFailed(Event):
 class LedgerBalance(Event):
     """The books of one (stream, destination) when the agent stops; all figures in bytes."""
 
+    rate_limited: ClassVar[bool] = False
     stream: str
     destination: str
     read: int

@@ -137,8 +137,10 @@ class Partitioner(Protocol):
     """Chooses partitions for the batches of one file; owned by one pipeline, loop thread only."""
 
     def due(self) -> bool:
-        """Whether it wants to change partition, which is allowed only when everything sent
-        before is acknowledged and committed: order per (file, partition) hangs on it.
+        """Whether it wants to change partition; asked before every `assign`.
+
+        If so, the next `assign` changes it, and is called only when everything sent before is
+        acknowledged and committed: order per (file, partition) hangs on it.
         """
         ...
 

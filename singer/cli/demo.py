@@ -42,7 +42,8 @@ def register(commands: Any) -> None:
         type=_rate,
         default=5000.0,
         metavar="N",
-        help="lines per second, all files together (default: 5000)",
+        help="lines per second, all files together (default: 5000); far above 50000 the demo's "
+        "own brokers and consumer may not keep up, and it says so",
     )
     parser.add_argument(
         "--plain", action="store_true", help="lines of text, as when it is not on a terminal"

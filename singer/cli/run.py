@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 from typing import Any, Final, NoReturn
 
@@ -46,6 +47,8 @@ def register(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> NoReturn:
     """Load, warn, hand over to the agent, leave the process."""
+    # A stop that is asked for while we load is heard when the agent can listen, and is clean.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     from singer.config.loader import load  # noqa: PLC0415 # loads librdkafka
 
     loaded = load(options.config)

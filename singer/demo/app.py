@@ -189,7 +189,7 @@ class Demo:
         if delivery.overrun:
             print(
                 f"the demo could not keep up: the embedded brokers dropped {delivery.overrun:,} "
-                "records before they were read; lower --rate to see what the agent does"
+                "records before they were read. These are not the agent's: lower --rate"
             )
         if self._exit_status:
             print(f"the agent's last lines:\n{self._agent.tail()}")

@@ -68,10 +68,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """The outcome: open files (the caller owns the descriptors), and what could not be opened."""
+    """The outcome: open files (the caller owns the descriptors), and what could not be opened.
+
+    `unsettled` are paths with a file that was renamed or deleted meanwhile: none of their files is
+    among the found, because younger ones must not be read before older ones. Look again.
+    """
 
     found: tuple[Finding, ...]
     failed: tuple[tuple[Suspect, str], ...]
+    unsettled: frozenset[str]
     homeless: tuple[Position, ...]  #: rows whose content is nowhere any more
 
 
@@ -113,16 +118,21 @@ class Inquiry:
         for row in self.rows:
             rows.setdefault((row.destination, row.identity.inode), []).append(row)
         homeless: list[Position] = []
+        unsettled: set[str] = set()
         for suspect in self.suspects:
             try:
                 fd = open_regular(suspect.path)
             except ReadError as error:
-                failed.append((suspect, str(error)))
+                if isinstance(error.__cause__, FileNotFoundError):
+                    unsettled.add(suspect.lineage)
+                else:
+                    failed.append((suspect, str(error)))
                 continue
             try:
                 stat = stat_fd(fd)
                 if (stat.device, stat.inode) != (suspect.stat.device, suspect.stat.inode):
-                    os.close(fd)  # renamed between the look and the open; the next scan sees it
+                    os.close(fd)
+                    unsettled.add(suspect.lineage)
                     continue
                 finding = Finding(suspect=suspect, fd=fd, stat=stat)
                 moved = self._judge(finding, rows)
@@ -132,9 +142,19 @@ class Inquiry:
                 continue
             found.append(finding)
             homeless.extend(moved)
-        homeless.extend(self.orphans)
+        for finding in found:
+            if finding.suspect.lineage in unsettled:
+                os.close(finding.fd)
+        found = [finding for finding in found if finding.suspect.lineage not in unsettled]
+        homeless = [row for row in homeless if row.path not in unsettled]
+        homeless.extend(row for row in self.orphans if row.path not in unsettled)
         nowhere = tuple(row for row in homeless if not self._rehouse(row, found))
-        return Findings(found=tuple(found), failed=tuple(failed), homeless=nowhere)
+        return Findings(
+            found=tuple(found),
+            failed=tuple(failed),
+            unsettled=frozenset(unsettled),
+            homeless=nowhere,
+        )
 
     def _judge(
         self, finding: Finding, rows: Mapping[tuple[str, int], Sequence[Position]]

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from singer.files import globs
 from singer.files.globs import Place
@@ -28,6 +28,10 @@ _LONGEST_PATH_BYTES: Final = 4096 - 256
 #: What opening a directory answers when a file or a link has taken its place since it was listed.
 _REPLACED: Final = (errno.ENOTDIR, errno.ELOOP)
 
+#: A directory that changes all the time is taken as it was seen the last of so many times.
+_MOST_LOOKS: Final = 4
+
+_Entry = TypeVar("_Entry")
 _Places = frozenset[Place]
 _by_path = itemgetter(0)
 
@@ -155,16 +159,13 @@ class Walker:
         try:
             if self._avoid and self._is_own(stat_fd(fd)):
                 return Listing(sightings=(), subdirectories=frozenset())
-            with os.scandir(fd) as entries:
-                for entry in entries:
-                    path = os.path.join(directory, entry.name)
-                    if entry.is_dir(follow_symlinks=False):
-                        if self._inside(places, entry.name, path):
-                            subdirectories.add(path)
-                    elif entry.is_file(follow_symlinks=False):
-                        stat = _look(entry.name, fd)
-                        if stat is not None and stat.is_regular and not self._is_own(stat):
-                            sightings.append(Sighting(path, stat))
+            for name, stat in _steadily(fd, lambda: _list(fd)):
+                path = os.path.join(directory, name)
+                if stat.is_directory:
+                    if self._inside(places, name, path):
+                        subdirectories.add(path)
+                elif not self._is_own(stat):
+                    sightings.append(Sighting(path, stat))
         except OSError as error:
             return Listing(sightings=(), subdirectories=frozenset(), fault=_fault(directory, error))
         finally:
@@ -202,8 +203,12 @@ class Walker:
             found.directories.add(directory)
             prefix = directory if directory == "/" else directory + "/"
             accepts = globs.acceptor(places)
-            entries = _scan(fd, places, accepts) if names is None else _look_up(fd, names, accepts)
-            for name, stat, accepted in entries:
+            for name, stat, accepted in _steadily(
+                fd,
+                lambda: (
+                    _scan(fd, places, accepts) if names is None else _look_up(fd, names, accepts)
+                ),
+            ):
                 path = prefix + name
                 regular = stat.is_regular
                 if not regular and stat.is_directory:
@@ -282,21 +287,51 @@ def _names_of_interest(places: _Places) -> list[str] | None:
     return None if None in names else sorted(name for name in names if name is not None)
 
 
+def _steadily(fd: int, look: Callable[[], list[_Entry]]) -> list[_Entry]:
+    """What `look` finds in the open directory while nothing is renamed, created or deleted in it.
+
+    A directory is not read at one moment: a file that is renamed meanwhile may appear twice, or,
+    worse, under neither name, and then the file that took its place would be read before it.
+    """
+    entries: list[_Entry] = []
+    for _ in range(_MOST_LOOKS):
+        before = os.fstat(fd).st_mtime_ns
+        entries = look()
+        if os.fstat(fd).st_mtime_ns == before:
+            break
+    return entries
+
+
+def _list(fd: int) -> list[tuple[str, FileStat]]:
+    """All regular files and directories."""
+    with os.scandir(fd) as entries:
+        names = [
+            entry.name
+            for entry in entries
+            if entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
+        ]
+    stats = ((name, _look(name, fd)) for name in names)
+    return [
+        (name, stat)
+        for name, stat in stats
+        if stat is not None and (stat.is_regular or stat.is_directory)
+    ]
+
+
 def _look_up(
     fd: int, names: Iterable[str], accepts: Callable[[str], bool]
-) -> Iterator[tuple[str, FileStat, bool]]:
+) -> list[tuple[str, FileStat, bool]]:
     """Those of `names` that are there, however many others there are: as `_scan`."""
-    for name in names:
-        stat = _look(name, fd)
-        if stat is not None:
-            yield name, stat, accepts(name)
+    stats = ((name, _look(name, fd)) for name in names)
+    return [(name, stat, accepts(name)) for name, stat in stats if stat is not None]
 
 
 def _scan(
     fd: int, places: _Places, accepts: Callable[[str], bool]
-) -> Iterator[tuple[str, FileStat, bool]]:
-    """What is in an open directory that may be of interest: name, stat, whether it matches."""
+) -> list[tuple[str, FileStat, bool]]:
+    """What may be of interest: name, stat, whether it matches."""
     leading_on = [place for place in places if place.leads_on]
+    found = []
     with os.scandir(fd) as entries:
         for entry in entries:
             name = entry.name
@@ -309,7 +344,8 @@ def _scan(
             ):
                 stat = _look(name, fd)
                 if stat is not None:
-                    yield name, stat, accepted
+                    found.append((name, stat, accepted))
+    return found
 
 
 def _fault(directory: str, error: OSError) -> str:

@@ -194,8 +194,15 @@ class KafkaCluster:
 
     def refused(self, topic: str, records: int, code: int) -> None:
         """A whole request was refused."""
-        cause = errors.describe(code)
-        self._emit(RequestRefused(cluster=self.name, topic=topic, records=records, cause=cause))
+        self._emit(
+            RequestRefused(
+                cluster=self.name,
+                topic=topic,
+                records=records,
+                cause=errors.describe(code),
+                advice=errors.advise(code),
+            )
+        )
 
     def broken(self, code: int, reason: str) -> None:
         """The producer is done for."""
@@ -206,6 +213,8 @@ class KafkaCluster:
 
     def logged(self, level: int, facility: str, text: str) -> None:
         """A line of librdkafka's log."""
+        if facility == "FAIL":  # a connection that simply ended is told in the log only
+            self._topologies.suspect()
         kind = ClientWarning if facility == "CONFWARN" else ClientLog
         self._emit(kind(cluster=self.name, level=level, facility=facility, text=text))
 

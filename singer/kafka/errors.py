@@ -109,6 +109,8 @@ _ADVICE: Final[Mapping[int, str]] = MappingProxyType(
         -169: "correct the credentials in the cluster's properties",
         -181: "correct the ssl.* properties of the cluster",
         -193: "correct bootstrap or the name service of this host",
+        MSG_SIZE_TOO_LARGE: "if this goes on, set batch.size in the cluster's properties below"
+        " the topic's max.message.bytes",
         76: "choose another compression.type or raise the topic's message format",
         QUEUE_FULL: "raise queue.buffering.max.* above agent.memory",
     }

@@ -78,13 +78,14 @@ class RequestRefused(_ClusterEvent):
     topic: str
     records: int
     cause: str
+    #: What a person can do about it, as the end of a message.
+    advice: str = ""
 
     def message(self) -> str:
         """See Event."""
         return (
             f"produce to {self.topic}: {self.cause}: {self.records} records are sent one by one"
-            " to find the culprit; if that goes on, set batch.size in the cluster's properties"
-            " below the topic's max.message.bytes"
+            f" to find the culprit{self.advice}"
         )
 
     def counts(self) -> tuple[Count, ...]:

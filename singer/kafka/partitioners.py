@@ -69,21 +69,30 @@ class RandomPartitioner:
     again goes to the same partition (as long as the candidates are the same).
     """
 
-    __slots__ = ("_block", "_choices", "_partition", "_seed", "_version")
+    __slots__ = ("_block", "_candidates", "_choices", "_partition", "_seed")
 
     def __init__(self, choices: _Choices, seed: int) -> None:
         self._choices = choices
         self._seed = seed
+        self._candidates: Int32s | None = None
         self._block = -1
-        self._version = -1
         self._partition = -1
 
     def due(self) -> bool:
-        """Never: each block has its partition, and nothing is moved."""
-        return False
+        """Whether the candidates changed, which moves blocks: what was sent must settle first.
+
+        Not away from a partition without a leader, where nothing would ever settle.
+        """
+        known, now = self._candidates, self._choices.now()
+        if known is None or now is known or np.array_equal(now, known):
+            return False
+        return not any(self._choices.topology.is_leaderless(p) for p in known.tolist())
 
     def assign(self, batch: RecordBatch) -> Route:
         """One partition, or one for each row where the batch lies in several blocks."""
+        now = self._choices.now()
+        if now is not self._candidates:
+            self._candidates, self._block = now, -1
         ends = batch.ends
         first, last = int(ends[0] - 1) // BLOCK_BYTES, int(ends[-1] - 1) // BLOCK_BYTES
         if first == last:
@@ -97,12 +106,11 @@ class RandomPartitioner:
         return route
 
     def _of(self, block: int) -> int:
-        version = self._choices.topology.version
-        if block != self._block or version != self._version:
-            candidates = self._choices.now()
-            chosen = stable_hash("random", self._seed, block) % len(candidates)
-            self._partition = int(candidates[chosen])
-            self._block, self._version = block, version
+        if block != self._block:
+            assert self._candidates is not None
+            chosen = stable_hash("random", self._seed, block) % len(self._candidates)
+            self._partition = int(self._candidates[chosen])
+            self._block = block
         return self._partition
 
 
@@ -139,8 +147,7 @@ class StickyPartitioner:
     def due(self) -> bool:
         """Whether it wants to change, and so everything sent before has to be settled first.
 
-        Ask before each `assign` while something is under way. `assign` without the question
-        means that nothing is.
+        Ask before each `assign`. `assign` without the question means that nothing is under way.
         """
         self._asked = True
         if self._partition < 0 or self._choices.topology.is_leaderless(self._partition):

@@ -184,7 +184,10 @@ class ColumnarProducer:
                *, named: bool) -> None:  # fmt: skip
         """Rows of one lane did not arrive: decide what becomes of them.
 
-        `named`: the broker said which records of the request it means.
+        `named`: the broker said which records of the request it means. It always does so for
+        INVALID_RECORD, but librdkafka (2.16) passes that on only when there are at least two:
+        else it calls all records of the request invalid. So without an innocent among them,
+        nobody's guilt is proven.
         """
         fatal = channel.handle.fatal()
         if fatal is not None:  # reports of its consequences may come before the event itself

@@ -32,8 +32,6 @@ DEFAULTS: Final[Mapping[str, str]] = MappingProxyType(
         "batch.num.messages": "1000000",
         # A topic that is missing waits for a person; it is not made with the broker's defaults.
         "allow.auto.create.topics": "false",
-        # Connections closed while idle are not worth a line each.
-        "log.connection.close": "false",
         "socket.keepalive.enable": "true",
         # Tens of thousands of agents: what they measure they show themselves.
         "enable.metrics.push": "false",

@@ -68,7 +68,7 @@ class Log:
                 return
             with self._lock:
                 self._release()
-                if self._admit(type(event)):
+                if not event.rate_limited or self._admit(type(event)):
                     self._write(self._line(event, message))
         except Exception as error:  # noqa: BLE001 # a fault in a log line must not stop a stream
             self._report(event, error)

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from singer.files import walk as walk_module
 from singer.files.stat import stat_path
 from singer.files.walk import Walk, Walker
 from tests.files.privileges import reads_everything
@@ -204,6 +205,40 @@ def test_a_listing_and_a_walk_agree_on_directories(root):
 def test_a_directory_that_is_gone_lists_as_empty(root):
     listing = Walker([f"{root}/*/*.log"]).list_directory(f"{root}/gone")
     assert (listing.sightings, listing.subdirectories, listing.fault) == ((), frozenset(), None)
+
+
+@pytest.mark.parametrize("way", ["walk", "list_directory"])
+def test_a_file_renamed_while_its_directory_is_read_is_not_missed(root, monkeypatch, way):
+    make(root, "a.log")
+    before = stat_path(f"{root}/a.log").inode
+    really_look = walk_module._look
+
+    def rotate_once(name, directory):
+        if not os.path.exists(f"{root}/a.log.1"):
+            os.rename(f"{root}/a.log", f"{root}/a.log.1")
+            make(root, "a.log")
+        return really_look(name, directory)
+
+    monkeypatch.setattr(walk_module, "_look", rotate_once)
+    walker = Walker([f"{root}/a.log*"])
+    found = walker.walk() if way == "walk" else walker.list_directory(root)
+    assert [os.path.basename(s.path) for s in found.sightings] == ["a.log", "a.log.1"]
+    assert found.sightings[1].stat.inode == before
+
+
+def test_a_directory_that_never_rests_is_still_listed(root, monkeypatch):
+    make(root, "a.log")
+    really_look = walk_module._look
+    looks = []
+
+    def disturb(name, directory):
+        looks.append(name)
+        make(root, f"x{len(looks)}")
+        return really_look(name, directory)
+
+    monkeypatch.setattr(walk_module, "_look", disturb)
+    assert names(root, Walker([f"{root}/*.log"]).walk()) == ["a.log"]
+    assert 1 < len(looks) < 10
 
 
 def test_rotated_globs_are_matched_and_not_walked(root):

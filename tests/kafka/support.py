@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pytest
@@ -111,9 +111,16 @@ class Remembering:
         self.lines.append(text)
 
 
+class Bootstrapped(Protocol):
+    """A cluster one can connect to."""
+
+    @property
+    def bootstrap(self) -> str: ...
+
+
 @contextlib.asynccontextmanager
 async def producer(
-    cluster: EmbeddedCluster, owner: Remembering | None = None, **properties: str
+    cluster: Bootstrapped, owner: Remembering | None = None, **properties: str
 ) -> AsyncIterator[ColumnarProducer]:
     """A producer with the defaults; properties are written with _ for the dots."""
     given = {name.replace("_", "."): value for name, value in properties.items()}

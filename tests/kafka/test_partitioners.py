@@ -208,3 +208,15 @@ def test_all_files_of_a_host_share_the_choice() -> None:
         int(_make(topology, PartitionerType.STICKY, seed=seed).assign(ONE)) for seed in range(9)
     }
     assert len(choices) == 1
+
+
+def test_random_asks_before_candidates_change_under_it() -> None:
+    racks = {1: "a", 2: "b"}
+    topology = _topology([1, 2, 1, 2], racks)
+    random = _make(topology, PartitionerType.RANDOM, local=True, zones=("a",))
+    assert random.assign(ONE) in (0, 2)
+    assert not random.due()
+    topology.update(np.array([2, 1, 2, 1], np.int32), racks)
+    assert random.due()
+    assert random.assign(ONE) in (1, 3)
+    assert not random.due()

@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -42,8 +42,10 @@ class Files(RuleBasedStateMachine):
         self.rotations = 0
         self.files: dict[str, ModelFile] = {}  # by current name
         self.past: list[ModelFile] = []
+        self.deleted: list[ModelFile] = []
         self.disturbed = False  # something happened that may deliver twice
         self.known: set[int] = set()
+        self.seen_paths: set[str] = set()
         self.rig = Rig(
             os.path.join(self.root, "state"),
             [os.path.join(self.logs, "*.log")],
@@ -106,8 +108,10 @@ class Files(RuleBasedStateMachine):
             os.rename(self.path(name), self.path(to))
             file = self.files.pop(name)
             if not self.known_to_agent(file, to):
-                # Never seen and under a name no rule covers: nothing says that it is ours.
-                file.optional |= self.unsaved(file) if odd else set()
+                # Never seen, and under a name that no rule covers or beside a path that was never
+                # seen either: nothing says that it is ours.
+                if odd or name not in self.seen_paths:
+                    file.optional |= self.unsaved(file)
             self.past.append(file)
 
     def known_to_agent(self, file: ModelFile, at: str) -> bool:
@@ -147,6 +151,7 @@ class Files(RuleBasedStateMachine):
                 file.optional |= self.unsaved(file)
             os.unlink(self.path(name))
             self.past.append(file)
+            self.deleted.append(file)
 
     # --- the agent and the broker -------------------------------------------------------------
 
@@ -166,17 +171,28 @@ class Files(RuleBasedStateMachine):
     def remember(self) -> None:
         """Files whose rows are on disk by now."""
         self.known |= {key[1] for key in self.rig.stream._open}
+        self.seen_paths |= {tracked.file.path.rsplit("/", 1)[1] for tracked in self.tracked()}
+
+    def tracked(self):
+        return self.rig.stream._open.values()
 
     @precondition(lambda self: self.rig.running and self.writer.up)
     @rule()
     def stop(self):
         self.disturbed |= not self.rig.stop()
+        self.let_go()
 
     @precondition(lambda self: self.rig.running)
     @rule()
     def kill(self):
         self.disturbed = True
         self.rig.kill()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """The process is gone, and with it the only way to what was deleted."""
+        for file in self.deleted:
+            file.optional |= self.unsaved(file)
 
     @precondition(lambda self: not self.rig.running)
     @rule()
@@ -253,10 +269,14 @@ def _made_of(line: bytes, wholes: set[bytes]) -> bool:
     return any(whole.endswith(line) for whole in wholes)
 
 
+#: Time is real here, so a failing example can take ten seconds: it is not shrunk for ever.
+_PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 Files.TestCase.settings = settings(
     max_examples=100,
     stateful_step_count=30,
     deadline=None,
+    phases=_PHASES,
+    report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
 TestFiles = Files.TestCase
@@ -269,5 +289,7 @@ class TestFilesLong(Files.TestCase):
         max_examples=2000,
         stateful_step_count=40,
         deadline=None,
+        phases=_PHASES,
+        report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
