@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
@@ -32,6 +32,7 @@ from singer.base.events import (
 from singer.base.ports import PositionStore
 from singer.base.position import NO_MARK, Position
 from singer.files.inquiry import Finding, Findings, Inquiry, Suspect
+from singer.files.lineage import bases, lineage_of
 from singer.files.openfile import OpenFile
 from singer.files.siblings import compression, is_sibling
 from singer.files.walk import Sighting, Walker
@@ -97,6 +98,7 @@ class Stream:
         self._complaints: dict[str, str] = {}
         self._complained: dict[str, str] = {}
         self._vacated: set[str] = set()
+        self._look_again: set[str] = set()
         self._stock_taking = asyncio.Lock()
         self._store_backoff = Backoff(*_STORE_BACKOFF_SECONDS)
         self._hinted: set[str] = set()
@@ -196,6 +198,8 @@ class Stream:
         for sighting in walk.sightings:
             self._seen.setdefault(os.path.dirname(sighting.path), {})[sighting.path] = sighting
         async with self._stock_taking:
+            self._vacated |= self._look_again
+            self._look_again.clear()
             await self._take_stock()
         await self._sweep()
         self.scanned.set()
@@ -333,18 +337,14 @@ class Stream:
             self._first_scan_of = frozenset(
                 [d for d in self._destinations if await store.scanned(name, d) is None]
             )
-        paths = {sighting.path for sighting in fresh} | self._vacated
+        paths = {sighting.path for sighting in fresh} | self._at.keys()
         suspects = {
             (s.stat.device, s.stat.inode): Suspect(
-                path=s.path, lineage=self._lineage(s.path, paths | self._at.keys()), stat=s.stat
+                path=s.path, lineage=self._lineage(s.path, paths) or s.path, stat=s.stat
             )
             for s in fresh
         }
-        paths |= {suspect.lineage for suspect in suspects.values()}
-        by_path: dict[str, list[Position]] = {}
-        for row in await store.lineage(name, sorted(paths)):
-            by_path.setdefault(row.path, []).append(row)
-        await self._add_relatives(suspects, by_path)
+        by_path = await self._past(suspects)
         rows = await store.lookup(name, sorted({inode for _, inode in suspects}))
         self._drop_finished(suspects, rows)
         known = {inode for _, inode in (*suspects, *self._open, *self._closed)}
@@ -387,76 +387,72 @@ class Stream:
     def _now_ns(self) -> int:
         return self._services.clock.now_ns() - _TICK_NS
 
-    def _lineage(self, path: str, paths: Iterable[str]) -> str:
-        """The path of the stream that `path` is a rotated name of; else itself."""
-        paths = paths if isinstance(paths, set) else set(paths)
-        directory, name = os.path.split(path)
-        for cut in range(len(name) - 1, 0, -1):
-            if name[cut] in ".-":
-                base = os.path.join(directory, name[:cut])
-                if base in paths and is_sibling(path, base):
-                    return base
-        return path
-
-    async def _add_relatives(
-        self, suspects: dict[tuple[int, int], Suspect], by_path: dict[str, list[Position]]
-    ) -> None:
-        """Look for rotated files beside the paths that have a past.
-
-        A file with a known inode is one of ours whatever its name; a sibling by name without a
-        row is, if it was written to since its path was first seen.
-        """
-        # Without a past that we should have had, nothing says which of the old ones are history.
-        all_of_them = self.config.rotated_files is Rotated.ALL or self._positions_lost
-        paths = {
-            path
-            for path in (by_path.keys() | {s.lineage for s in suspects.values()} | self._vacated)
-            if path in by_path or all_of_them
-        }
-        home = {row.identity.inode: path for path in by_path for row in by_path[path]}
-        directories = {os.path.dirname(path) for path in paths} | (
-            set(self.config.rotated_dirs) if paths else set()
+    def _lineage(self, path: str, paths: Collection[str]) -> str | None:
+        return lineage_of(
+            path,
+            paths,
+            rotated_dirs=self.config.rotated_dirs,
+            is_rotated=self._walker.is_rotated,
         )
+
+    async def _list(self, directories: Iterable[str]) -> list[Sighting]:
+        """All regular files of some directories that could be read here and are not yet."""
+        found = []
         for directory in sorted(directories):
             listing = await self._in_thread(self._walker.list_directory, directory)
             for sighting in listing.sightings:
                 stat = sighting.stat
                 key = (stat.device, stat.inode)
-                if key in suspects:
-                    # Seen twice: where it was seen last counts.
-                    suspects[key] = replace(suspects[key], path=sighting.path, stat=stat)
-                    continue
                 if (
-                    key in self._open
-                    or self._closed.get(key) == (stat.birth_ns, stat.size)
-                    or compression(sighting.path)
+                    key not in self._open
+                    and self._closed.get(key) != (stat.birth_ns, stat.size)
+                    and not compression(sighting.path)
                 ):
-                    continue
-                lineage = self._relative_of(sighting.path, paths)
-                if lineage is not None:
-                    since = min((row.first_seen_ns for row in by_path.get(lineage, ())), default=0)
-                    if not all_of_them and stat.mtime_ns < since:
-                        lineage = None
-                lineage = home.get(stat.inode, lineage)
-                if lineage is not None:
-                    suspects[key] = Suspect(path=sighting.path, lineage=lineage, stat=stat)
+                    found.append(sighting)
+        return found
 
-    def _relative_of(self, path: str, paths: set[str]) -> str | None:
-        """Which of `paths` this is a rotated file of, by its name."""
-        directory, name = os.path.split(path)
-        if directory in self.config.rotated_dirs:
-            by_name = {os.path.basename(candidate): candidate for candidate in sorted(paths)}
-            lineage = self._lineage(name, set(by_name))
-            if lineage != name:
-                return by_name[lineage]
-        else:
-            lineage = self._lineage(path, paths)
-            if lineage != path:
-                return lineage
-        if self._walker.is_rotated(path):
-            beside = [p for p in sorted(paths) if os.path.dirname(p) == directory] or sorted(paths)
-            return max(beside, key=lambda p: _shared(os.path.basename(p), name))
-        return None
+    async def _past(self, suspects: dict[tuple[int, int], Suspect]) -> dict[str, list[Position]]:
+        """The rows of all paths in question; adds their rotated files to the suspects.
+
+        A file with a known inode is one of ours whatever its name; a sibling by name without a
+        row is, if it was written to since its path was first seen. At the first look of a run
+        nothing is known of what happened meanwhile, and a path may be gone but for its rotated
+        files: all files beside are looked at.
+        """
+        name, store = self.config.name, self._store
+        first = not self.scanned.is_set()
+        paths = {suspect.lineage for suspect in suspects.values()} | self._vacated
+        beside: list[Sighting] = []
+        if first:
+            beside = await self._list({*self._walked, *self.config.rotated_dirs})
+            for sighting in beside:
+                paths.update(base for base in bases(sighting.path) if self._walker.matches(base))
+        by_path: dict[str, list[Position]] = {}
+        for row in await store.lineage(name, sorted(paths)):
+            by_path.setdefault(row.path, []).append(row)
+        # Without a past that we should have had, nothing says which of the old ones are history.
+        all_of_them = self.config.rotated_files is Rotated.ALL or self._positions_lost
+        paths = paths if all_of_them else paths & by_path.keys()
+        home = {row.identity.inode: path for path in by_path for row in by_path[path]}
+        if first:
+            rows = await store.lookup(name, sorted({s.stat.inode for s in beside}))
+            home |= {row.identity.inode: row.path for row in rows}
+        elif paths:
+            beside = await self._list({*map(os.path.dirname, paths), *self.config.rotated_dirs})
+        for sighting in beside:
+            stat = sighting.stat
+            key = (stat.device, stat.inode)
+            if key in suspects:  # seen twice: where it was seen last counts
+                suspects[key] = replace(suspects[key], path=sighting.path, stat=stat)
+                continue
+            lineage = self._lineage(sighting.path, paths)
+            since = min((row.first_seen_ns for row in by_path.get(lineage or "", ())), default=0)
+            if not all_of_them and stat.mtime_ns < since:
+                lineage = None
+            lineage = home.get(stat.inode, lineage)
+            if lineage is not None:
+                suspects[key] = Suspect(path=sighting.path, lineage=lineage, stat=stat)
+        return by_path
 
     def _drop_finished(
         self, suspects: dict[tuple[int, int], Suspect], rows: list[Position]
@@ -618,6 +614,8 @@ class Stream:
                 tracked, position, b"", older if older is not tracked else None
             )
         self._youngest[file.path] = tracked
+        # What was written, copied and truncated again while this went on is in a sibling by now.
+        self._look_again.add(file.path)
         tracked.rewriting = False
 
     async def _sweep(self) -> None:
@@ -643,11 +641,3 @@ class Stream:
                 self._closed[key] = (file.identity.birth_ns, size)
             self._services.emit(FileLetGo(stream=self.config.name, path=file.seen_at, size=size))
             file.close()
-
-
-def _shared(one: str, other: str) -> int:
-    """How many first characters two names share."""
-    return next(
-        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
-        min(len(one), len(other)),
-    )

@@ -117,6 +117,19 @@ def test_renamed_while_stopped_is_finished_first_whatever_its_new_name(rig, logs
     expect(agent, lines(0, 3000))
 
 
+@pytest.mark.parametrize("name", ["app.log.1", "kept-elsewhere"])
+def test_renamed_while_stopped_without_a_successor(rig, logs, name):
+    log = logs / "app.log"
+    append(log, lines(0, 10))
+    agent = rig().start()
+    expect(agent, lines(0, 10))
+    agent.stop()
+    append(log, lines(10, 20))
+    log.rename(logs / name)
+    agent.start()
+    expect(agent, lines(0, 20))
+
+
 def test_several_rotations_while_stopped_are_read_oldest_first(rig, logs):
     log = logs / "app.log"
     append(log, lines(0, 10))

@@ -107,11 +107,10 @@ class Files(RuleBasedStateMachine):
             to = f"old-{self.rotations}" if odd else f"{name}.{self.rotations}"
             os.rename(self.path(name), self.path(to))
             file = self.files.pop(name)
-            if not self.known_to_agent(file, to):
-                # Never seen, and under a name that no rule covers or beside a path that was never
-                # seen either: nothing says that it is ours.
-                if odd or name not in self.seen_paths:
-                    file.optional |= self.unsaved(file)
+            # Never seen, and under a name that no rule covers or beside a path that was never seen
+            # either: nothing says that it is ours.
+            if not self.known_to_agent(file, to) and (odd or name not in self.seen_paths):
+                file.optional |= self.unsaved(file)
             self.past.append(file)
 
     def known_to_agent(self, file: ModelFile, at: str) -> bool:
@@ -234,6 +233,11 @@ class Files(RuleBasedStateMachine):
         if not self.rig.running:
             self.rig.start()
         self.rig.loop.call_soon(self.writer.settle)
+        # What came and went between two looks is found at the next start at the latest.
+        self.rig.run_for(0.1)
+        self.disturbed |= not self.rig.stop()
+        self.let_go()
+        self.rig.start()
         every = [*self.past, *self.files.values()]
         must: set[bytes] = set()
         may: set[bytes] = set()
