@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Coroutine, Mapping
 from functools import partial
 from stat import S_ISCHR
@@ -55,6 +57,9 @@ from singer.writers.kafka import KafkaWriter
 #: How often positions of files that are gone are looked for; the first time after a part of it.
 _UPKEEP_SECONDS: Final = 6 * 3600.0
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+#: How long the loop waits for a busy thread of ours to let go of the interpreter; the default of
+#: 5 ms would be the latency of a line.
+_SWITCH_SECONDS: Final = 0.0005
 #: How often `--once` looks whether everything is delivered.
 _ONCE_POLL_SECONDS: Final = 0.01
 #: What closing connections may take, once everything is settled or given up.
@@ -73,6 +78,7 @@ def run(config: Config, *, once: bool, emit: Emit) -> int:
     breaker = CrashBreaker(state, emit)
     breaker.open()
     _raise_file_limit()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         return asyncio.run(Agent(config, state, breaker, once=once, emit=emit, clock=clock).main())
     finally:
@@ -189,6 +195,8 @@ class Agent:
         for started in self.streams:
             started.start()
         self._spawn(self._keep_up())
+        # What lives now lives as long as the process: collections need not look at it again.
+        gc.freeze()
 
     def _own_files(self) -> set[tuple[int, int]]:
         """(device, inode) of what the agent writes: shipping its own log would never end."""
