@@ -26,55 +26,61 @@ _PARTITION_SHARE: Final = 0.25
 class Ceiling:
     """At most `limit` bytes at a time. Something larger passes alone, else it never would."""
 
-    __slots__ = ("_waiters", "limit", "used")
+    __slots__ = ("_line", "limit", "used")
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit = limit_bytes
         self.used = 0
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._line: deque[tuple[asyncio.Future[None], int]] = deque()
 
     def has_room(self, cost: int) -> bool:
         """Whether `cost` more bytes fit now."""
         return not self.used or self.used + cost <= self.limit
 
-    async def wait(self) -> None:
-        """Wait for a turn to look again."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+    @property
+    def has_line(self) -> bool:
+        """Whether somebody waits: who comes later has to wait as well."""
+        return bool(self._line)
+
+    async def wait(self, cost: int) -> None:
+        """Wait in line until there is room for `cost` bytes."""
+        turn = asyncio.get_running_loop().create_future()
+        self._line.append((turn, cost))
         try:
-            await waiter
+            await turn
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self.wake_one()  # the turn was ours already: pass it on
+            self.call_next()  # the turn was ours, or we stood in the way
             raise
 
-    def wake_one(self) -> None:
-        """Give the next waiter a look, if there is any room at all."""
-        while self._waiters and self.used < self.limit:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
+    def call_next(self) -> None:
+        """Let the first in line look, if it fits; nobody is called in vain."""
+        while self._line:
+            turn, cost = self._line[0]
+            if not turn.done() and not self.has_room(cost):
                 return
-
-
-def has_room(ceilings: Sequence[Ceiling], cost: int) -> bool:
-    """Whether `cost` bytes fit under all of `ceilings`."""
-    return all(ceiling.has_room(cost) for ceiling in ceilings)
+            self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
 
 
 async def acquire(ceilings: Sequence[Ceiling], cost: int) -> None:
     """Charge `cost` bytes to all of `ceilings`, as soon as all have room for it."""
-    woken: Ceiling | None = None
+    called: Ceiling | None = None
     while True:
-        full = next((ceiling for ceiling in ceilings if not ceiling.has_room(cost)), None)
+        full = None
+        for ceiling in ceilings:
+            if not ceiling.has_room(cost) or (ceiling.has_line and ceiling is not called):
+                full = ceiling
+                break
         if full is None:
             charge(ceilings, cost)
-        if woken is not None:
-            woken.wake_one()  # the next in line may fit where we did not, or beside us
+        if called is not None and called is not full:
+            called.call_next()  # the next in line may fit beside us, or where we did not
         if full is None:
             return
-        await full.wait()
-        woken = full
+        await full.wait(cost)
+        called = full
 
 
 def charge(ceilings: Sequence[Ceiling], cost: int) -> None:
@@ -82,7 +88,7 @@ def charge(ceilings: Sequence[Ceiling], cost: int) -> None:
     for ceiling in ceilings:
         ceiling.used += cost
         if cost < 0:
-            ceiling.wake_one()
+            ceiling.call_next()
 
 
 class Budget:

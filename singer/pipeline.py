@@ -11,7 +11,6 @@ consistent, and every await may be cancelled.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +19,13 @@ from typing import Final
 
 from singer.base.backoff import Backoff
 from singer.base.batch import RECORD_OVERHEAD_BYTES
-from singer.base.errors import DeliveryError, InvariantError, StateError, WorldError
+from singer.base.errors import (
+    DeliveryError,
+    InvariantError,
+    ReadError,
+    StateError,
+    WorldError,
+)
 from singer.base.events import (
     BatchDelivered,
     CommitHeldUp,
@@ -45,6 +50,8 @@ _BACKOFF_SECONDS: Final = (0.1, 30.0)
 #: A record's length before the first is seen: low, since short records cost most per byte. Only
 #: the first window hangs on it.
 _FIRST_RECORD_BYTES: Final = 32.0
+#: What one ticket takes besides its records, however small: objects, a buffer, a page or two.
+_TICKET_BYTES: Final = 8 << 10
 #: Room asked for when a held line fills the window: it must grow until the reader gives it up.
 _LEAST_READ_BYTES: Final = 64 << 10
 
@@ -90,6 +97,8 @@ class Pipeline:
         self._tickets: deque[Ticket] = deque()
         self._outstanding = 0
         self._failure: BaseException | None = None
+        self._largest = 0  # of the sizes seen: a file only grows, or it was truncated
+        self._written_ns = 0  # when it was last written to, at the last look
         self._epoch = 0  # counts rewinds, for whoever awaited meanwhile
         self._backoff = Backoff(*_BACKOFF_SECONDS)
         self._retry_at = 0.0
@@ -171,6 +180,7 @@ class Pipeline:
         for ticket in self._tickets:
             charge((self._ceiling,), -ticket.cost)
         self._tickets.clear()
+        self._resume = self.position.resume
         self._source.reset(self.position.offset, self._tail)
 
     def finish_reading(self) -> None:
@@ -187,12 +197,16 @@ class Pipeline:
         try:
             while not self._stopped:
                 self._again = False
-                self._after = tuple(older for older in self._after if not older.reading_done)
+                self._after = tuple(
+                    older
+                    for older in self._after
+                    if not older.reading_done and older.file.final_since is not None
+                )
                 if self._after or self.changed:
                     return
                 if self._retry_at:
-                    await asyncio.sleep(self._retry_at - self._services.loop.time())
-                    self._retry_at = 0.0
+                    retry_at, self._retry_at = self._retry_at, 0.0
+                    await asyncio.sleep(retry_at - self._services.loop.time())
                 if self._failure is not None:
                     await self._wait_moved()  # the rewind comes when nothing is under way
                 elif await self._turn():
@@ -217,15 +231,22 @@ class Pipeline:
     async def _turn(self) -> bool:
         """Read and send one window; False when the file ends at the cursor."""
         try:
-            unread = self._source.unread(self.file.size())
+            size, written_ns = self.file.state()
         except OSError as error:
             self._read_failed(error)
             return True
-        if unread == 0:
-            return False
-        if unread < 0:
+        unread = self._source.unread(size)
+        rewritten = unread == 0 and written_ns != self._written_ns and self._written_ns
+        self._written_ns = written_ns
+        if unread < 0 or size < self._largest:
             self._change()
             return True
+        self._largest = size
+        if rewritten:  # as long as before, but not what it was?
+            await self._read(0)
+            return self.changed
+        if unread == 0:
+            return False
         try:
             await self.destination.writer.ready()
         except DeliveryError as error:
@@ -238,9 +259,12 @@ class Pipeline:
 
     async def _ship(self, want: int, state: State) -> None:
         """Read `want` more bytes, frame the window and send what it holds."""
+        # Before anything is charged: who waits here must not sit on memory of the others.
+        if self._partitioner.due() and not await self._all_committed():
+            return
         ceilings = (self._ceiling, *self.destination.ceilings, *self._hint)
         size = want + self._source.held
-        reserved = int(size * self._cost_per_byte())
+        reserved = int(size * self._cost_per_byte()) + _TICKET_BYTES
         await acquire(ceilings, reserved)
         try:
             if self._failure is not None or (want and not await self._read(want)):
@@ -252,10 +276,7 @@ class Pipeline:
                 self.position.identity,
                 self.position.offset,
             )
-            framed = self._frame(state)
-            moves = len(framed.batch) > 0 and self._partitioner.due()
-            if not moves or await self._all_committed():
-                self._send(framed)
+            self._send(self._frame(state))
         finally:
             self._services.breaker.unmark()
             # What was sent is charged by now, so nobody slips in between.
@@ -277,9 +298,12 @@ class Pipeline:
                     outcome = await self._services.threads.run(
                         self.file.identity.device, source.read_cold, want
                     )
+                except asyncio.CancelledError:
+                    self._source = source.fork(before)  # the thread still writes into this one
+                    raise
                 finally:
                     self._reading = False
-        except OSError as error:
+        except (OSError, ReadError) as error:
             self._read_failed(error)
             return False
         fresh = source.held - before
@@ -309,9 +333,10 @@ class Pipeline:
         if not framed.consumed:
             source.scanned = framed.scanned
             return
-        cost, receipt, shared = 0, None, self.destination.ceilings
+        # All bytes of the window stay until the ticket is settled, records or not.
+        cost = batch.cost + framed.consumed - batch.nbytes + _TICKET_BYTES
+        receipt, shared = None, self.destination.ceilings
         if len(batch):
-            cost = batch.cost
             self._record_bytes = batch.nbytes / len(batch) + 1
             route = self._partitioner.assign(batch)
             # A batch over several partitions counts for the first: ends of two blocks at most.
@@ -326,8 +351,8 @@ class Pipeline:
                 return
             self._hint = ()
             shared = (*shared, partition)
-            charge((self._ceiling, *shared), cost)
             receipt = self.destination.writer.send(batch, route)
+        charge((self._ceiling, *shared), cost)
         ticket = Ticket(
             start=source.offset,
             end=source.offset + framed.consumed,
@@ -348,6 +373,8 @@ class Pipeline:
         account.in_flight += framed.consumed
         self._tickets.append(ticket)
         if receipt is None:
+            # It waits for the dead letters only, which must not take memory from the others.
+            charge(shared, -cost)
             self._collect()
         else:
             self._outstanding += 1
@@ -424,8 +451,6 @@ class Pipeline:
         self._outstanding -= 1
         charge(ticket.shared, -ticket.cost)
         self._collect()
-        if self._failure is not None:
-            self._rewind_when_quiet()
 
     def _collect(self) -> None:
         """Commit the tickets at the head of the queue that are settled."""
@@ -444,8 +469,9 @@ class Pipeline:
                 return
             self._tickets.popleft()
             self._commit(ticket)
-        self._moved.set()
-        self._moved.clear()
+        if self._failure is not None:
+            self._rewind_when_quiet()
+        self._pulse()
 
     def _commit(self, ticket: Ticket) -> None:
         account = self.destination.account
@@ -545,8 +571,7 @@ class Pipeline:
     def _rewind_when_quiet(self) -> None:
         """Go back to the last committed position once nothing of ours is under way."""
         if self._outstanding or self._reading or self._stopped or self.changed:
-            self._moved.set()
-            self._moved.clear()
+            self._pulse()
             return
         self._commit_settled_rows()
         failure, self._failure = self._failure, None
@@ -566,12 +591,13 @@ class Pipeline:
                 retry_seconds=delay,
             )
         )
-        self._moved.set()
-        self._moved.clear()
+        self._pulse()
         self.wake()
 
     def _commit_settled_rows(self) -> None:
         """Commit the rows of the failed batch that were acknowledged before the first failure."""
+        if not self._tickets:
+            return
         ticket, failure = self._tickets[0], self._failure
         settled = failure.settled if isinstance(failure, DeliveryError) else 0
         if not settled or ticket.bad or ticket.resume:
@@ -595,13 +621,13 @@ class Pipeline:
             )
         )
 
-    def _read_failed(self, error: OSError) -> None:
+    def _read_failed(self, error: OSError | ReadError) -> None:
         self._retry_later(
             lambda delay: ReadFailed(
                 stream=self.destination.stream,
                 path=self.file.seen_at,
                 offset=self._source.read_offset,
-                cause=os.strerror(error.errno) if error.errno else str(error),
+                cause=str(error),
                 retry_seconds=delay,
             )
         )
@@ -619,3 +645,8 @@ class Pipeline:
 
     async def _wait_moved(self) -> None:
         await self._moved.wait()
+
+    def _pulse(self) -> None:
+        """Tell whoever waits that tickets were committed, failed or rewound."""
+        self._moved.set()
+        self._moved.clear()

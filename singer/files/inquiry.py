@@ -98,7 +98,8 @@ class Inquiry:
     """The question for one stream.
 
     `rows` are all rows for the suspects' inode numbers, `orphans` rows of the suspects' paths
-    whose inode was not seen. `at_end` are destinations that see the stream for the first time
+    whose inode was not seen. `live` are, by path, the fingerprints of the file that is there and
+    open. `at_end` are destinations that see the stream for the first time
     and skip what is there.
     """
 
@@ -107,18 +108,27 @@ class Inquiry:
     suspects: Sequence[Suspect]
     rows: Iterable[Position]
     orphans: Iterable[Position]
+    live: Mapping[str, Sequence[Mark]]
     at_end: frozenset[str]
     now_ns: int
 
     def answer(self) -> Findings:
         """Open and judge every suspect. Blocks; for a worker thread."""
         found: list[Finding] = []
+        try:
+            return self._answer(found)
+        except BaseException:
+            for finding in found:
+                os.close(finding.fd)
+            raise
+
+    def _answer(self, found: list[Finding]) -> Findings:
         failed: list[tuple[Suspect, str]] = []
+        unsettled: set[str] = set()
+        homeless = list(self.orphans)
         rows: dict[tuple[str, int], list[Position]] = {}
         for row in self.rows:
             rows.setdefault((row.destination, row.identity.inode), []).append(row)
-        homeless: list[Position] = []
-        unsettled: set[str] = set()
         for suspect in self.suspects:
             try:
                 fd = open_regular(suspect.path)
@@ -142,19 +152,39 @@ class Inquiry:
                 continue
             found.append(finding)
             homeless.extend(moved)
-        for finding in found:
-            if finding.suspect.lineage in unsettled:
-                os.close(finding.fd)
-        found = [finding for finding in found if finding.suspect.lineage not in unsettled]
-        homeless = [row for row in homeless if row.path not in unsettled]
-        homeless.extend(row for row in self.orphans if row.path not in unsettled)
-        nowhere = tuple(row for row in homeless if not self._rehouse(row, found))
+        for finding in [f for f in found if f.suspect.lineage in unsettled]:
+            self._drop(finding, found)
+        nowhere = tuple(
+            row for row in homeless if row.path not in unsettled and not self._rehouse(row, found)
+        )
+        for finding in [f for f in found if self._is_copy_of_live(f)]:
+            self._drop(finding, found)
         return Findings(
             found=tuple(found),
             failed=tuple(failed),
             unsettled=frozenset(unsettled),
             homeless=nowhere,
         )
+
+    @staticmethod
+    def _drop(finding: Finding, found: list[Finding]) -> None:
+        found.remove(finding)
+        os.close(finding.fd)
+
+    def _is_copy_of_live(self, finding: Finding) -> bool:
+        """Whether a sibling without a past begins as the file at its path does.
+
+        Then it is the copy that copytruncate makes: what it holds is delivered from the file
+        itself, or, once that is truncated, from where the row that moves here says.
+        """
+        suspect = finding.suspect
+        if suspect.current or any(e.verdict is not Verdict.NEW for e in finding.entries.values()):
+            return False
+        fingerprints = [mark for mark in self.live.get(suspect.lineage, ()) if mark.length]
+        try:
+            return any(agrees(finding.fd, mark) for mark in fingerprints)
+        except ReadError:
+            return False
 
     def _judge(
         self, finding: Finding, rows: Mapping[tuple[str, int], Sequence[Position]]
@@ -172,18 +202,27 @@ class Inquiry:
     def _rehouse(self, row: Position, found: Sequence[Finding]) -> bool:
         """Give a row whose content moved (copytruncate, restore) the sibling that holds it."""
         for finding in found:
-            suspect, entry = finding.suspect, finding.entries[row.destination]
+            suspect, entry = finding.suspect, finding.entries.get(row.destination)
             if (
-                entry.verdict is Verdict.NEW
+                entry is not None
+                and entry.verdict is Verdict.NEW
                 and suspect.lineage == row.path
                 and not suspect.current
-                and is_copy(finding.stat, row, _Content(finding.fd))
+                and self._holds(finding, row)
             ):
-                finding.entries[row.destination] = self._entry(
-                    finding, row.destination, Verdict.RESUME, row
-                )
                 return True
         return False
+
+    def _holds(self, finding: Finding, row: Position) -> bool:
+        """Whether the row's content is in this file; then the row moves here."""
+        try:
+            if not is_copy(finding.stat, row, _Content(finding.fd)):
+                return False
+            entry = self._entry(finding, row.destination, Verdict.RESUME, row)
+        except (ReadError, OSError):
+            return False  # what cannot be read cannot be the one
+        finding.entries[row.destination] = entry
+        return True
 
     def _entry(
         self, finding: Finding, destination: str, verdict: Verdict, row: Position | None
@@ -200,7 +239,7 @@ class Inquiry:
                 keep=position == row,
             )
         offset = 0
-        if verdict is Verdict.NEW and destination in self.at_end and finding.suspect.current:
+        if verdict is Verdict.NEW and destination in self.at_end:
             offset = _last_line_start(finding.fd, stat.size)
         tail = _before(finding.fd, offset)
         position = Position(

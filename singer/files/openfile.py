@@ -43,7 +43,12 @@ class OpenFile:
 
     def size(self) -> int:
         """Bytes in the file now. Raises OSError."""
-        return os.fstat(self.fd).st_size
+        return self.state()[0]
+
+    def state(self) -> tuple[int, int]:
+        """Bytes in the file now, and when it was last written to (ns). Raises OSError."""
+        stat = os.fstat(self.fd)
+        return stat.st_size, stat.st_mtime_ns
 
     def whereabouts(self) -> tuple[int, str]:
         """How many names lead to the file, and the one the kernel knows it by. Raises OSError."""

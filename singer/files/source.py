@@ -98,7 +98,7 @@ class Source:
         return size - self.read_offset
 
     def read(self, want: int, *, nowait: bool) -> Outcome:
-        """Read up to `want` more bytes behind the window. Raises OSError."""
+        """Read up to `want` more bytes behind the window; 0 only checks. Raises OSError."""
         self._make_room(want)
         before = self._tail_of_read()
         position = self.read_offset
@@ -123,9 +123,20 @@ class Source:
             return Outcome.CHANGED
         fresh = count - len(before)
         if not fresh:
-            return Outcome.COLD if nowait else Outcome.END
+            return Outcome.COLD if nowait and want else Outcome.END
         self._end += fresh
         return Outcome.GREW
+
+    def fork(self, held: int) -> Source:
+        """A source of its own with the first `held` bytes of the window.
+
+        For when a thread may still be reading into this one, and nobody waits for it any more.
+        """
+        fork = Source(self.fd, self.offset, self.tail)
+        fork._buffer = self.window[:held].copy()  # ours
+        fork._end = held
+        fork.scanned = min(self.scanned, held)
+        return fork
 
     def read_cold(self, want: int) -> Outcome:
         """Read in a thread, waiting for the disk. Raises OSError."""
