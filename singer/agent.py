@@ -266,8 +266,9 @@ class Agent:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ONCE_POLL_SECONDS):
                     await self._stop.wait()
-                self._status = self._status or os.EX_TEMPFAIL  # asked to stop before the end
         await self._stop.wait()
+        if self._once and not all(stream.caught_up for stream in self.streams):
+            self._status = self._status or os.EX_TEMPFAIL
 
     async def _keep_up(self) -> None:
         """Accept a recovered store once all files are known; drop rows of files long gone."""

@@ -30,11 +30,12 @@ from singer.base.events import (
     ScanFailed,
 )
 from singer.base.ports import PositionStore
-from singer.base.position import NO_MARK, Position
+from singer.base.position import NO_MARK, Mark, Position
 from singer.files.inquiry import Finding, Findings, Inquiry, Suspect
 from singer.files.lineage import bases, lineage_of
 from singer.files.openfile import OpenFile
-from singer.files.siblings import compression, is_sibling
+from singer.files.siblings import compression
+from singer.files.stat import FileStat
 from singer.files.walk import Sighting, Walker
 from singer.pipeline import Pipeline
 from singer.services import Destination, Services
@@ -55,8 +56,13 @@ _T = TypeVar("_T")
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Tracked:
     file: OpenFile
+    stat: FileStat  # from the last look
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
-    rewriting: bool = False
+    rewriting: set[str] = field(default_factory=set)  # destinations that begin anew
+
+    def lacks(self, destinations: Collection[str]) -> bool:
+        """Whether one asking destination alone does not read it: its turn to find a copy."""
+        return len(destinations) == 1 and not self.pipelines.keys() >= set(destinations)
 
     @property
     def quiet(self) -> bool:
@@ -104,6 +110,8 @@ class Stream:
         self._hinted: set[str] = set()
         self._hint = asyncio.Event()
         self._first_scan_of: frozenset[str] | None = None
+        self._since_ns: int | None = None  # when the stream was first looked at
+        self._stopping = False
         self._rewrites: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self.scanned = asyncio.Event()  #: the first scan is over
@@ -130,6 +138,7 @@ class Stream:
 
     async def stop(self) -> None:
         """Read no more: no new files, no new bytes. What is under way goes on settling."""
+        self._stopping = True
         tasks = [task for task in (self._task, *self._rewrites) if task is not None]
         for task in tasks:
             task.cancel()
@@ -189,6 +198,9 @@ class Stream:
         self._take_hints()
         walk = await self._in_thread(self._walker.walk)
         self._walked = walk.directories
+        for directory in self._watched - walk.directories:
+            self._services.wakeup.unwatch_directory(directory, self)
+        self._watched &= walk.directories
         for directory in walk.directories:
             self._watch(directory)
         self._complaints, self._complained = {}, self._complaints
@@ -248,26 +260,18 @@ class Stream:
         sightings = {
             path: sighting for entries in self._seen.values() for path, sighting in entries.items()
         }
-        now_at: dict[str, tuple[int, int]] = {}
-        claimed: set[tuple[int, int]] = set()
+        claimed: dict[tuple[int, int], Sighting] = {}
         fresh: list[Sighting] = []
         for path in sorted(sightings):
-            sighting = sightings[path]
-            stat = sighting.stat
+            stat = sightings[path].stat
             key = (stat.device, stat.inode)
             if key in claimed or compression(path):
                 continue  # a hard link is one file; compressed files are not read as text
-            claimed.add(key)
-            now_at[path] = key
-            tracked = self._open.get(key)
-            if tracked is not None:
-                self._seen_again(tracked, sighting)
-            elif self._closed.get(key) != (stat.birth_ns, stat.size):
-                fresh.append(sighting)
-        for path, tracked in list(self._at.items()):
-            if now_at.get(path) != tracked.file.key and self._leave(path, path in now_at):
-                self._vacated.add(path)
-        for key in self._closed.keys() - claimed:
+            claimed[key] = sightings[path]
+            if key not in self._open and self._closed.get(key) != (stat.birth_ns, stat.size):
+                fresh.append(sightings[path])
+        self._locate(claimed)
+        for key in self._closed.keys() - claimed.keys():
             del self._closed[key]
         if fresh or self._vacated or self._first_scan_of is None:
             try:
@@ -276,6 +280,50 @@ class Stream:
             except StateError as error:
                 self._services.loop.call_later(self._scan_failed(error), self._hint.set)
 
+    def _locate(self, claimed: dict[tuple[int, int], Sighting]) -> None:
+        """Say of every open file where it is now, and whether it is still the one at its path."""
+        taken = {sighting.path for sighting in claimed.values()}
+        at: dict[str, _Tracked] = {}
+        for key, tracked in self._open.items():
+            file, sighting = tracked.file, claimed.get(key)
+            if sighting is None:
+                if file.final_since is None and self._has_left(file, taken):
+                    self._finalise(tracked)
+            else:
+                file.seen_at = sighting.path
+                if sighting.path != file.path and sighting.path in self._at:
+                    file.path = sighting.path  # swapped with another file of the stream
+                if sighting.path == file.path:
+                    self._revive(tracked)
+                else:
+                    self._finalise(tracked)
+                if sighting.stat != tracked.stat:
+                    tracked.stat = sighting.stat
+                    for pipeline in tracked.pipelines.values():
+                        pipeline.wake()
+            if file.final_since is None:
+                at[file.path] = tracked
+        self._vacated |= {path for path, tracked in self._at.items() if at.get(path) != tracked}
+        self._at = at
+
+    @staticmethod
+    def _has_left(file: OpenFile, taken: set[str]) -> bool:
+        """Whether a file that was not seen is really gone from where it was seen last."""
+        links, where = file.whereabouts()
+        if links and where == file.seen_at and where not in taken:
+            return False  # its directory cannot be read just now
+        file.deleted = not links
+        if links:
+            file.seen_at = where
+        return True
+
+    def _revive(self, tracked: _Tracked) -> None:
+        """A file is at its path, or back there."""
+        if tracked.file.final_since is not None:
+            tracked.file.final_since = None
+            for pipeline in tracked.pipelines.values():
+                pipeline.finish_reading()  # who waits for its end would wait for ever
+
     def _scan_failed(self, error: StateError) -> float:
         """Say so; seconds to wait before the next attempt."""
         delay = self._store_backoff.next()
@@ -283,33 +331,6 @@ class Stream:
             ScanFailed(stream=self.config.name, cause=str(error), retry_seconds=delay)
         )
         return delay
-
-    def _seen_again(self, tracked: _Tracked, sighting: Sighting) -> None:
-        file, path = tracked.file, sighting.path
-        file.seen_at = path
-        if path == file.path or not is_sibling(path, file.path):
-            self._at[path] = tracked
-            file.final_since = None  # at its path, back there, or swapped to another of the stream
-        elif file.final_since is None:
-            self._finalise(tracked)
-        for pipeline in tracked.pipelines.values():
-            if pipeline.read_offset != sighting.stat.size:
-                pipeline.wake()
-
-    def _leave(self, path: str, occupied: bool) -> bool:
-        """The file last seen at `path` is not seen there: whether that is really so."""
-        tracked = self._at[path]
-        file = tracked.file
-        if file.seen_at == path:
-            links, where = file.whereabouts()
-            if links and where == path and not occupied:
-                return False  # its directory cannot be read just now
-            file.deleted = not links
-            if links:
-                file.seen_at = where
-            self._finalise(tracked)
-        del self._at[path]
-        return True
 
     def _finalise(self, tracked: _Tracked) -> None:
         file = tracked.file
@@ -327,16 +348,20 @@ class Stream:
 
     # --- finding out about files --------------------------------------------------------------
 
-    async def _inquire(self, fresh: list[Sighting], homeless: tuple[Position, ...] = ()) -> None:
+    async def _inquire(
+        self, fresh: list[Sighting], homeless: Position | None = None
+    ) -> frozenset[str]:
         """Find out what files are, make their rows durable, and begin to read them.
 
-        `homeless` are rows whose content left their file (truncated while open).
+        `homeless` is a row whose content left its file (truncated while open): then only its
+        destination is asked about. Returns the paths that have to be looked at again.
         """
         name, store = self.config.name, self._store
         if self._first_scan_of is None:
-            self._first_scan_of = frozenset(
-                [d for d in self._destinations if await store.scanned(name, d) is None]
-            )
+            scans = {d: await store.scanned(name, d) for d in self._destinations}
+            self._first_scan_of = frozenset(d for d, when in scans.items() if when is None)
+            self._since_ns = min((when for when in scans.values() if when), default=None)
+        destinations = self._destinations.keys() if homeless is None else {homeless.destination}
         paths = {sighting.path for sighting in fresh} | self._at.keys()
         suspects = {
             (s.stat.device, s.stat.inode): Suspect(
@@ -344,7 +369,7 @@ class Stream:
             )
             for s in fresh
         }
-        by_path = await self._past(suspects)
+        by_path = await self._past(suspects, destinations)
         rows = await store.lookup(name, sorted({inode for _, inode in suspects}))
         self._drop_finished(suspects, rows)
         known = {inode for _, inode in (*suspects, *self._open, *self._closed)}
@@ -356,20 +381,22 @@ class Stream:
         at_end = self.config.start is Start.END and not self._positions_lost
         inquiry = Inquiry(
             stream=name,
-            destinations=tuple(self._destinations),
+            destinations=tuple(destinations),
             suspects=tuple(suspects.values()),
-            rows=tuple(row for row in rows if row not in homeless),
-            orphans=(*homeless, *orphans),
+            rows=rows,
+            orphans=orphans if homeless is None else (homeless,),
+            live=self._live(homeless),
             at_end=self._first_scan_of if at_end else frozenset(),
             now_ns=self._now_ns(),
         )
         findings = await self._in_thread(inquiry.answer)
         try:
-            entries = await self._make_durable(findings)
+            entries = await self._make_durable(findings, 0 if homeless is None else homeless.id)
         except BaseException:
             for finding in findings.found:
                 os.close(finding.fd)
             raise
+        self._positions_lost = False  # from here on there is a past
         self._vacated = set(findings.unsettled)
         for path in self._vacated:
             self._directory_changed(os.path.dirname(path))
@@ -383,6 +410,18 @@ class Stream:
             findings.found, key=lambda f: (f.suspect.current, f.stat.mtime_ns, f.suspect.path)
         ):
             self._admit(finding, entries)
+        return findings.unsettled
+
+    def _live(self, homeless: Position | None) -> dict[str, list[Mark]]:
+        """The fingerprints of the files that are at their paths, but for one that left."""
+        return {
+            path: [
+                pipeline.position.identity.fingerprint
+                for pipeline in tracked.pipelines.values()
+                if homeless is None or pipeline.position.id != homeless.id
+            ]
+            for path, tracked in self._at.items()
+        }
 
     def _now_ns(self) -> int:
         return self._services.clock.now_ns() - _TICK_NS
@@ -395,28 +434,33 @@ class Stream:
             is_rotated=self._walker.is_rotated,
         )
 
-    async def _list(self, directories: Iterable[str]) -> list[Sighting]:
-        """All regular files of some directories that could be read here and are not yet."""
+    async def _list(
+        self, directories: Iterable[str], destinations: Collection[str]
+    ) -> list[Sighting]:
+        """All regular files of some directories that some destination could read and does not."""
         found = []
         for directory in sorted(directories):
             listing = await self._in_thread(self._walker.list_directory, directory)
             for sighting in listing.sightings:
                 stat = sighting.stat
                 key = (stat.device, stat.inode)
+                tracked = self._open.get(key)
                 if (
-                    key not in self._open
+                    (tracked is None or tracked.lacks(destinations))
                     and self._closed.get(key) != (stat.birth_ns, stat.size)
                     and not compression(sighting.path)
                 ):
                     found.append(sighting)
         return found
 
-    async def _past(self, suspects: dict[tuple[int, int], Suspect]) -> dict[str, list[Position]]:
+    async def _past(
+        self, suspects: dict[tuple[int, int], Suspect], destinations: Collection[str]
+    ) -> dict[str, list[Position]]:
         """The rows of all paths in question; adds their rotated files to the suspects.
 
         A file with a known inode is one of ours whatever its name; a sibling by name without a
-        row is, if it was written to since its path was first seen. At the first look of a run
-        nothing is known of what happened meanwhile, and a path may be gone but for its rotated
+        row is, if it was written to since the stream was first looked at. At the first look of a
+        run nothing is known of what happened meanwhile, and a path may be gone but for its rotated
         files: all files beside are looked at.
         """
         name, store = self.config.name, self._store
@@ -424,7 +468,7 @@ class Stream:
         paths = {suspect.lineage for suspect in suspects.values()} | self._vacated
         beside: list[Sighting] = []
         if first:
-            beside = await self._list({*self._walked, *self.config.rotated_dirs})
+            beside = await self._list({*self._walked, *self.config.rotated_dirs}, destinations)
             for sighting in beside:
                 paths.update(base for base in bases(sighting.path) if self._walker.matches(base))
         by_path: dict[str, list[Position]] = {}
@@ -432,13 +476,13 @@ class Stream:
             by_path.setdefault(row.path, []).append(row)
         # Without a past that we should have had, nothing says which of the old ones are history.
         all_of_them = self.config.rotated_files is Rotated.ALL or self._positions_lost
-        paths = paths if all_of_them else paths & by_path.keys()
         home = {row.identity.inode: path for path in by_path for row in by_path[path]}
         if first:
             rows = await store.lookup(name, sorted({s.stat.inode for s in beside}))
             home |= {row.identity.inode: row.path for row in rows}
         elif paths:
-            beside = await self._list({*map(os.path.dirname, paths), *self.config.rotated_dirs})
+            directories = {*map(os.path.dirname, paths), *self.config.rotated_dirs}
+            beside = await self._list(directories, destinations)
         for sighting in beside:
             stat = sighting.stat
             key = (stat.device, stat.inode)
@@ -446,9 +490,8 @@ class Stream:
                 suspects[key] = replace(suspects[key], path=sighting.path, stat=stat)
                 continue
             lineage = self._lineage(sighting.path, paths)
-            since = min((row.first_seen_ns for row in by_path.get(lineage or "", ())), default=0)
-            if not all_of_them and stat.mtime_ns < since:
-                lineage = None
+            if not all_of_them and (self._since_ns is None or stat.mtime_ns < self._since_ns):
+                lineage = None  # from before our time
             lineage = home.get(stat.inode, lineage)
             if lineage is not None:
                 suspects[key] = Suspect(path=sighting.path, lineage=lineage, stat=stat)
@@ -466,13 +509,19 @@ class Stream:
                 if (row.identity.device, row.identity.inode) == key
                 and row.identity.birth_ns == stat.birth_ns
                 and row.offset == stat.size
+                and stat.mtime_ns <= row.updated_ns  # else it may be as long, and another
             }
             if not suspect.current and done >= self._destinations.keys():
                 self._closed[key] = (stat.birth_ns, stat.size)
                 del suspects[key]
 
-    async def _make_durable(self, findings: Findings) -> dict[tuple[int, str], Position]:
-        """Write the rows that are new or moved, synced; by descriptor and destination."""
+    async def _make_durable(
+        self, findings: Findings, keep_id: int
+    ) -> dict[tuple[int, str], Position]:
+        """Write the rows that are new or moved, synced; by descriptor and destination.
+
+        Rows whose content is nowhere are forgotten, but for the one the caller uses again.
+        """
         entries = {
             (finding.fd, destination): entry
             for finding in findings.found
@@ -480,12 +529,10 @@ class Stream:
         }
         changed = [key for key, entry in entries.items() if not entry.keep]
         saved = await self._store.sight([entries[key].position for key in changed])
-        gone = {finding.stat.inode for finding in findings.found}
-        await self._store.forget(
-            [row.id for row in findings.homeless if row.identity.inode in gone]
-        )
+        await self._store.forget([row.id for row in findings.homeless if row.id != keep_id])
         for destination in self._first_scan_of or ():
             await self._store.mark_scanned(self.config.name, destination)
+            self._since_ns = self._since_ns or self._now_ns()
         self._first_scan_of = frozenset()
         positions = {key: entry.position for key, entry in entries.items()}
         return positions | dict(zip(changed, saved, strict=True))
@@ -495,7 +542,12 @@ class Stream:
         suspect, services = finding.suspect, self._services
         first = positions[finding.fd, next(iter(finding.entries))]
         file = OpenFile(finding.fd, suspect.lineage, suspect.path, first.identity)
-        tracked = _Tracked(file=file)
+        tracked = self._open.get(file.key)
+        if tracked is not None:  # another destination has it already
+            file.close()
+            file = tracked.file
+        else:
+            tracked = _Tracked(file=file, stat=finding.stat)
         older = self._youngest.get(file.path)
         for destination, entry in finding.entries.items():
             position = positions[finding.fd, destination]
@@ -525,7 +577,9 @@ class Stream:
     def _pipeline(
         self, tracked: _Tracked, position: Position, tail: bytes, older: _Tracked | None
     ) -> Pipeline:
-        before = older.pipelines.get(position.destination) if older is not None else None
+        # Only a file that nobody writes to any more has an end to wait for.
+        waits = older is not None and older is not tracked and older.file.final_since is not None
+        before = older.pipelines.get(position.destination) if older and waits else None
         return Pipeline(
             self._destinations[position.destination],
             self._services,
@@ -533,7 +587,7 @@ class Stream:
             position,
             tail,
             after=() if before is None or before.reading_done else (before,),
-            on_changed=lambda _: self._rewritten(tracked),
+            on_changed=lambda pipeline: self._rewritten(tracked, pipeline),
         )
 
     def _quarantine(self, file: OpenFile, position: Position) -> None:
@@ -552,71 +606,74 @@ class Stream:
 
     # --- files that change under the reader ---------------------------------------------------
 
-    def _rewritten(self, tracked: _Tracked) -> None:
-        """A pipeline found that its file was truncated or rewritten."""
-        if not tracked.rewriting:
-            tracked.rewriting = True
-            task = self._services.spawn(self._begin_anew(tracked))
-            self._rewrites.add(task)
-            task.add_done_callback(self._rewrites.discard)
+    def _rewritten(self, tracked: _Tracked, pipeline: Pipeline) -> None:
+        """A pipeline found that its file was truncated or rewritten; it reads no more."""
+        destination = pipeline.position.destination
+        if self._stopping or destination in tracked.rewriting:
+            return
+        tracked.rewriting.add(destination)
+        task = self._services.spawn(self._begin_anew(tracked, pipeline))
+        self._rewrites.add(task)
+        task.add_done_callback(self._rewrites.discard)
 
-    async def _begin_anew(self, tracked: _Tracked) -> None:
-        """Finish what was read, look for a copy of the rest, and read the file from its start."""
-        old = dict(tracked.pipelines)
-        await asyncio.gather(*(pipeline.stop() for pipeline in old.values()))
-        for pipeline in old.values():
-            await pipeline.settle()
+    async def _begin_anew(self, tracked: _Tracked, old: Pipeline) -> None:
+        """Finish what was read, look for a copy of the rest, and read the file from its start.
+
+        For one destination alone: another may be down, and what it was sent not settled.
+        """
+        await old.stop()
+        await old.settle()
         while True:
             try:
                 async with self._stock_taking:
-                    await self._replace_pipelines(tracked, old)
-                break
+                    if await self._replace(tracked, old):
+                        break
+                await asyncio.sleep(_HINT_SECONDS)
             except StateError as error:
                 await asyncio.sleep(self._scan_failed(error))
-        for pipeline in tracked.pipelines.values():
-            pipeline.wake()
+        tracked.rewriting.discard(old.position.destination)
+        tracked.pipelines[old.position.destination].wake()
 
-    async def _replace_pipelines(self, tracked: _Tracked, old: dict[str, Pipeline]) -> None:
-        file, now_ns = tracked.file, self._now_ns()
+    async def _replace(self, tracked: _Tracked, old: Pipeline) -> bool:
+        """A new pipeline in place of `old`; False if a rotation was under way: look again."""
+        file, now_ns, position = tracked.file, self._now_ns(), old.position
         await self._store.flush()  # else an older commit could follow the rows written below
         self._vacated.add(file.path)
-        await self._inquire([], tuple(pipeline.position for pipeline in old.values()))
-        rehoused = {p.position.id for p in self.pipelines if p.file is not file}
-        fresh = [
-            replace(
-                pipeline.position,
-                id=0 if pipeline.position.id in rehoused else pipeline.position.id,
-                identity=replace(file.identity, fingerprint=NO_MARK),
-                offset=0,
-                tail=NO_MARK,
-                resume=b"",
-                first_seen_ns=now_ns,
-                updated_ns=now_ns,
+        copied = self._has_moved(position, file)  # by an attempt that did not come to its end
+        if not copied:
+            if file.path in await self._inquire([], position):
+                return False
+            copied = self._has_moved(position, file)
+        fresh = replace(
+            position,
+            id=0 if copied else position.id,
+            identity=replace(file.identity, fingerprint=NO_MARK),
+            offset=0,
+            tail=NO_MARK,
+            resume=b"",
+            first_seen_ns=now_ns,
+            updated_ns=now_ns,
+        )
+        (saved,) = await self._store.sight([fresh])
+        old.abandon(None if copied else "truncated")
+        self._services.emit(
+            FileRewritten(
+                stream=self.config.name,
+                destination=position.destination,
+                path=file.seen_at,
+                offset=position.offset,
+                copied=copied,
             )
-            for pipeline in old.values()
-        ]
-        saved = await self._store.sight(fresh)
+        )
         older = self._youngest.get(file.path)
-        for position in saved:
-            before = old[position.destination]
-            copied = before.position.id in rehoused
-            before.abandon(None if copied else "truncated")
-            self._services.emit(
-                FileRewritten(
-                    stream=self.config.name,
-                    destination=position.destination,
-                    path=file.seen_at,
-                    offset=before.position.offset,
-                    copied=copied,
-                )
-            )
-            tracked.pipelines[position.destination] = self._pipeline(
-                tracked, position, b"", older if older is not tracked else None
-            )
+        tracked.pipelines[position.destination] = self._pipeline(tracked, saved, b"", older)
         self._youngest[file.path] = tracked
         # What was written, copied and truncated again while this went on is in a sibling by now.
         self._look_again.add(file.path)
-        tracked.rewriting = False
+        return True
+
+    def _has_moved(self, position: Position, file: OpenFile) -> bool:
+        return any(p.position.id == position.id and p.file is not file for p in self.pipelines)
 
     async def _sweep(self) -> None:
         """Give back the descriptors of rotated and deleted files that are finished."""
@@ -637,7 +694,7 @@ class Stream:
             del self._open[key]
             if self._youngest.get(file.path) is tracked:
                 del self._youngest[file.path]
-            if not file.deleted:
+            if not file.deleted and tracked.pipelines.keys() >= self._destinations.keys():
                 self._closed[key] = (file.identity.birth_ns, size)
             self._services.emit(FileLetGo(stream=self.config.name, path=file.seen_at, size=size))
             file.close()

@@ -28,7 +28,7 @@ _FAILED: Final = 3
 Failure: TypeAlias = Callable[[int], DeliveryError]
 
 
-class Ticket:
+class Sending:
     """One batch under way, and the receipt its sender holds.
 
     The batch, and with it the payload bytes that librdkafka reads, lives until the last row is
@@ -43,7 +43,7 @@ class Ticket:
         topic: str,
         batch: RecordBatch,
         receipt: Receipt,
-        finished: Callable[[Ticket], None],
+        finished: Callable[[Sending], None],
     ) -> None:
         self.topic = topic
         self.batch = batch
@@ -104,7 +104,7 @@ class Ticket:
             return
         if self.pending < 0:
             raise InvariantError(f"settle batch for {self.topic}: a row was reported twice")
-        self.segments.clear()  # they refer to this ticket: the batch is to be freed at once
+        self.segments.clear()  # they refer to this sending: the batch is to be freed at once
         self._finished(self)
         if self.receipt.done():  # its sender was cancelled and does not wait any more
             return
@@ -121,16 +121,16 @@ class Ticket:
 
 
 class _Segment:
-    """Consecutive serials of a lane, `first` to `first + size`, that belong to one ticket.
+    """Consecutive serials of a lane, `first` to `first + size`, that belong to one sending.
 
     `rows` are the batch's rows they stand for (None: 0 to size). Without a `mask`, the first
     `done` are settled; with one, those that are True.
     """
 
-    __slots__ = ("done", "first", "mask", "rows", "size", "ticket")
+    __slots__ = ("done", "first", "mask", "rows", "sending", "size")
 
-    def __init__(self, ticket: Ticket, first: int, size: int, rows: Int64s | None) -> None:
-        self.ticket = ticket
+    def __init__(self, sending: Sending, first: int, size: int, rows: Int64s | None) -> None:
+        self.sending = sending
         self.first = first
         self.size = size
         self.rows = rows
@@ -146,7 +146,7 @@ class _Segment:
 class Failed:
     """Rows of one batch that a report says did not arrive, with librdkafka's code for each."""
 
-    ticket: Ticket
+    sending: Sending
     rows: Int64s
     codes: Int32s
 
@@ -167,16 +167,16 @@ class Lane:
         self._segments: deque[_Segment] = deque()
         self._masked = 0
 
-    def push(self, ticket: Ticket, size: int, rows: Int64s | None, taken: Bools | None) -> None:
-        """`size` records of a ticket were handed over. Where `taken` is False they were not, and
+    def push(self, sending: Sending, size: int, rows: Int64s | None, taken: Bools | None) -> None:
+        """`size` records of a sending were handed over. Where `taken` is False they were not, and
         their serials are never reported.
         """
-        segment = _Segment(ticket, self.next, size, rows)
-        ticket.segments.append(segment)
+        segment = _Segment(sending, self.next, size, rows)
+        sending.segments.append(segment)
         self._segments.append(segment)
         self.next += size
         if taken is not None:
-            ticket.detail()
+            sending.detail()
             segment.mask = ~taken
             self._masked += 1
             self._forget_settled()
@@ -199,12 +199,12 @@ class Lane:
             count -= taken
             if segment.done == segment.size:
                 segments.popleft()
-            segment.ticket.acknowledge(segment, start, taken)
+            segment.sending.acknowledge(segment, start, taken)
 
     def walk(self, serials: Int64s, codes: Int32s) -> list[Failed]:
         """Settle reported serials one by one, in any order; returns the rows that failed.
 
-        Failed rows are not settled in their ticket: the caller decides what becomes of them.
+        Failed rows are not settled in their sending: the caller decides what becomes of them.
         """
         order = np.argsort(serials, kind="stable")
         serials, codes = serials[order], codes[order]
@@ -216,7 +216,7 @@ class Lane:
                 continue
             touched += int(high - low)
             index = serials[low:high] - segment.first
-            segment.ticket.detail()
+            segment.sending.detail()
             if segment.mask is None:
                 segment.mask = np.arange(segment.size) < segment.done
                 self._masked += 1
@@ -227,9 +227,9 @@ class Lane:
             bad = codes[low:high] != 0
             if bad.any():
                 failed.append(
-                    Failed(ticket=segment.ticket, rows=rows[bad], codes=codes[low:high][bad])
+                    Failed(sending=segment.sending, rows=rows[bad], codes=codes[low:high][bad])
                 )
-            segment.ticket.acknowledge_rows(rows[~bad])
+            segment.sending.acknowledge_rows(rows[~bad])
         if touched != len(serials):
             raise InvariantError(
                 f"settle {self.topic} [{self.partition}]: serials {serials[0]} to {serials[-1]}"

@@ -70,6 +70,27 @@ class ProducerBroken(_ClusterEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProducerNotReplaced(_ClusterEvent):
+    """No new producer can be made in place of the broken one; it is tried until it works."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+
+    cause: str
+    retry_seconds: float
+
+    def message(self) -> str:
+        """See Event."""
+        return (
+            f"replace producer of cluster {self.cluster}: {self.cause}: nothing is lost,"
+            f" trying again in {self.retry_seconds:.1f} s"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        return self._count("singer_producers_not_replaced_total")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRefused(_ClusterEvent):
     """The broker refused a whole request; its records are now sent one by one."""
 

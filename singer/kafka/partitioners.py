@@ -124,7 +124,6 @@ class StickyPartitioner:
     """
 
     __slots__ = (
-        "_asked",
         "_choices",
         "_clock",
         "_host",
@@ -141,33 +140,24 @@ class StickyPartitioner:
         self._host = stable_hash("sticky", host)
         self._phase_ns = stable_hash("phase", host) % self._interval_ns
         self._partition = -1
-        self._asked = False
         self._wanted = False
 
     def due(self) -> bool:
-        """Whether it wants to change, and so everything sent before has to be settled first.
-
-        Ask before each `assign`. `assign` without the question means that nothing is under way.
-        """
-        self._asked = True
-        if self._partition < 0 or self._choices.topology.is_leaderless(self._partition):
-            self._wanted = False  # nothing to wait for: it may leave at once
-        else:
-            self._wanted = self._choice() != self._partition
+        """Whether it wants to change, and so everything sent before has to be settled first."""
+        self._wanted = not self._is_free() and self._choice() != self._partition
         return self._wanted
 
     def assign(self, batch: RecordBatch) -> Route:
         """The partition for all rows."""
         del batch
-        if (
-            self._wanted
-            or not self._asked
-            or self._partition < 0
-            or self._choices.topology.is_leaderless(self._partition)
-        ):
+        if self._wanted or self._is_free():
             self._partition = self._choice()
-        self._asked = self._wanted = False
+            self._wanted = False
         return self._partition
+
+    def _is_free(self) -> bool:
+        """Whether there is nothing to wait for before a change: it may leave at once."""
+        return self._partition < 0 or self._choices.topology.is_leaderless(self._partition)
 
     def _choice(self) -> int:
         candidates = self._choices.now()

@@ -1,10 +1,10 @@
 """The columnar producer: whole batches to librdkafka, whole produce requests back.
 
-Owns what is under way on one cluster: tickets, lanes, and the second, slow handle through which
+Owns what is under way on one cluster: sendings, lanes, and the second, slow handle through which
 records go one per request when a broker refused a request without saying which record it meant.
 Loop thread only.
 
-Payloads are borrowed: librdkafka reads them from the batch's buffer, which the ticket keeps
+Payloads are borrowed: librdkafka reads them from the batch's buffer, which the sending keeps
 alive until the last row is reported. Keys are copied by librdkafka.
 """
 
@@ -24,7 +24,7 @@ from singer.base.errors import FatalProducerError, InvariantError
 from singer.base.ports import Receipt, Route
 from singer.kafka import errors
 from singer.kafka import librdkafka as rd
-from singer.kafka.delivery import Lane, Ticket
+from singer.kafka.delivery import Lane, Sending
 from singer.kafka.errors import ErrorClass
 from singer.kafka.handle import Handle
 from singer.kafka.properties import QUARANTINE
@@ -82,7 +82,7 @@ class ColumnarProducer:
         self._settings = settings
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._live: set[Ticket] = set()
+        self._live: set[Sending] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._main = _Channel(settings, self, self._loop)
@@ -117,15 +117,15 @@ class ColumnarProducer:
             code, reason = self._fatal or (errors.FATAL, "the producer is closed")
             receipt.set_exception(FatalProducerError(f"produce to {topic}: {reason} ({code})"))
             return receipt
-        ticket = Ticket(topic, batch, receipt, self._finished)
+        sending = Sending(topic, batch, receipt, self._finished)
         if not self._live:
             self.progress = self._loop.time()
             self._idle.clear()
-        self._live.add(ticket)
+        self._live.add(sending)
         if len(batch) == 0:
-            ticket.settle_empty()
+            sending.settle_empty()
         else:
-            self._main.submit(ticket, None, route)
+            self._main.submit(sending, None, route)
         return receipt
 
     async def drain(self, deadline_seconds: float) -> bool:
@@ -159,14 +159,14 @@ class ColumnarProducer:
         successor is to send their batches.
         """
         self._closed = True
-        keep = tuple(ticket.batch for ticket in self._live)
+        keep = tuple(sending.batch for sending in self._live)
         closing = [channel.handle.close(deadline_seconds, keep) for channel in self._channels()]
         done = await asyncio.gather(*closing)
         if self._fatal is not None:
-            for ticket in self._live:
-                if not ticket.receipt.done():
-                    reason = f"produce to {ticket.topic}: {self._fatal[1]}"
-                    ticket.receipt.set_exception(FatalProducerError(reason))
+            for sending in self._live:
+                if not sending.receipt.done():
+                    reason = f"produce to {sending.topic}: {self._fatal[1]}"
+                    sending.receipt.set_exception(FatalProducerError(reason))
         self._live.clear()
         return all(done)
 
@@ -180,7 +180,7 @@ class ColumnarProducer:
         self.progress = self._loop.time()
         self._owner.alive()
 
-    def failed(self, channel: _Channel, lane: Lane, ticket: Ticket, rows: Int64s, codes: Int32s,
+    def failed(self, channel: _Channel, lane: Lane, sending: Sending, rows: Int64s, codes: Int32s,
                *, named: bool) -> None:  # fmt: skip
         """Rows of one lane did not arrive: decide what becomes of them.
 
@@ -196,19 +196,19 @@ class ColumnarProducer:
             these = rows[codes == code]
             error_class = errors.classify(code)
             if self._fatal is not None or error_class is not ErrorClass.RECORD:
-                self._give_up(ticket, these, code, error_class)
+                self._give_up(sending, these, code, error_class)
             elif code == errors.INVALID_DIFFERENT_RECORD and named:
                 # Innocent: once more, the usual way. They keep their order among themselves.
-                channel.submit(ticket, these, lane.partition)
+                channel.submit(sending, these, lane.partition)
             elif channel is self._quarantine or named:
-                ticket.reject(these, errors.describe(code))
+                sending.reject(these, errors.describe(code))
             else:
                 self._owner.refused(lane.topic, len(these), code)
-                self._alone(ticket, these, lane.partition)
+                self._alone(sending, these, lane.partition)
 
-    def reject(self, ticket: Ticket, rows: Int64s, code: int) -> None:
+    def reject(self, sending: Sending, rows: Int64s, code: int) -> None:
         """These rows cannot be sent at all."""
-        ticket.reject(rows, errors.describe(code))
+        sending.reject(rows, errors.describe(code))
 
     def trouble(self, code: int, reason: str) -> None:
         """See Owner."""
@@ -226,19 +226,19 @@ class ColumnarProducer:
 
     # --- inside -----------------------------------------------------------------------------
 
-    def _give_up(self, ticket: Ticket, rows: Int64s, code: int, error_class: ErrorClass) -> None:
+    def _give_up(self, sending: Sending, rows: Int64s, code: int, error_class: ErrorClass) -> None:
         if error_class is ErrorClass.FATAL:
             self.broken(code, errors.describe(code))
         if self._fatal is not None:  # the purge of its queue is a consequence, not the cause
-            reason = f"produce to {ticket.topic}: {self._fatal[1]}"
-            ticket.fail(rows, lambda settled: FatalProducerError(reason, settled=settled))
+            reason = f"produce to {sending.topic}: {self._fatal[1]}"
+            sending.fail(rows, lambda settled: FatalProducerError(reason, settled=settled))
             return
-        step = f"produce to {ticket.topic}"
-        ticket.fail(rows, lambda settled: errors.failure(step, code, settled=settled))
+        step = f"produce to {sending.topic}"
+        sending.fail(rows, lambda settled: errors.failure(step, code, settled=settled))
         if error_class is ErrorClass.TOPIC:
-            self._owner.topic_failed(ticket.topic, code)
+            self._owner.topic_failed(sending.topic, code)
 
-    def _alone(self, ticket: Ticket, rows: Int64s, partition: int) -> None:
+    def _alone(self, sending: Sending, rows: Int64s, partition: int) -> None:
         """Send rows one per request.
 
         Through the second handle, and all of them, innocents too: each is asked about once, in
@@ -246,10 +246,10 @@ class ColumnarProducer:
         """
         if self._quarantine is None:
             self._quarantine = _Channel({**self._settings, **QUARANTINE}, self, self._loop)
-        self._quarantine.submit(ticket, rows, partition)
+        self._quarantine.submit(sending, rows, partition)
 
-    def _finished(self, ticket: Ticket) -> None:
-        self._live.discard(ticket)
+    def _finished(self, sending: Sending) -> None:
+        self._live.discard(sending)
         if not self._live:
             self._idle.set()
 
@@ -271,13 +271,13 @@ class _Channel:
 
     # --- records in -------------------------------------------------------------------------
 
-    def submit(self, ticket: Ticket, rows: Int64s | None, route: Route) -> None:
-        """Hand rows (None: all) of a ticket's batch over, in order per partition.
+    def submit(self, sending: Sending, rows: Int64s | None, route: Route) -> None:
+        """Hand rows (None: all) of a sending's batch over, in order per partition.
 
         `route` is the partition, or one for each row of the *whole* batch.
         """
-        batch = ticket.batch
-        rows = self._fitting(ticket, rows)
+        batch = sending.batch
+        rows = self._fitting(sending, rows)
         if rows is not None and len(rows) == 0:
             return
         if isinstance(route, np.ndarray):
@@ -295,21 +295,21 @@ class _Channel:
         self._fill(batch, rows, bounds[-1])
         for index, partition in enumerate(partitions):
             low, high = bounds[index], bounds[index + 1]
-            lane = self._lane(ticket.topic, partition)
+            lane = self._lane(sending.topic, partition)
             part = None if rows is None else rows[low:high]
-            code = self._hand_over(ticket, lane, part, low, high)
+            code = self._hand_over(sending, lane, part, low, high)
             if code and errors.classify(code) is not ErrorClass.RECORD:
                 # What comes behind would be delivered, and then again with the whole batch.
                 left = np.arange(high, bounds[-1]) if rows is None else rows[high:]
-                self._not_taken(ticket, lane, left, code)
+                self._not_taken(sending, lane, left, code)
                 return
 
-    def _fitting(self, ticket: Ticket, rows: Int64s | None) -> Int64s | None:
+    def _fitting(self, sending: Sending, rows: Int64s | None) -> Int64s | None:
         """The rows that librdkafka will take; larger ones are rejected here.
 
         Asked beforehand, so that a call takes all rows and their serials have no holes.
         """
-        batch, limit = ticket.batch, self.handle.max_record_bytes
+        batch, limit = sending.batch, self.handle.max_record_bytes
         sizes = batch.lengths
         if batch.keys is not None:
             sizes = sizes + np.maximum(batch.keys.lengths, 0)
@@ -319,7 +319,7 @@ class _Channel:
             return rows
         fits = sizes <= limit
         every = np.arange(len(batch)) if rows is None else rows
-        self._producer.reject(ticket, every[~fits], errors.MSG_SIZE_TOO_LARGE)
+        self._producer.reject(sending, every[~fits], errors.MSG_SIZE_TOO_LARGE)
         return every[fits]
 
     def _fill(self, batch: RecordBatch, rows: Int64s | None, count: int) -> None:
@@ -346,7 +346,7 @@ class _Channel:
             self._keyed = False
 
     def _hand_over(
-        self, ticket: Ticket, lane: Lane, rows: Int64s | None, low: int, high: int
+        self, sending: Sending, lane: Lane, rows: Int64s | None, low: int, high: int
     ) -> int:
         """One call for messages [low, high) of the array; the first code when some were not
         taken, else 0.
@@ -362,21 +362,21 @@ class _Channel:
             count,
         )
         if taken == count:
-            lane.push(ticket, count, rows, None)
+            lane.push(sending, count, rows, None)
             return 0
         codes = self._messages["err"][low:high].copy()
         every = np.arange(low, high) if rows is None else rows
         bad = codes != 0
         if taken > 0:
-            lane.push(ticket, count, every, ~bad)
+            lane.push(sending, count, every, ~bad)
         for code in np.unique(codes[bad]).tolist():
-            self._not_taken(ticket, lane, every[codes == code], code)
+            self._not_taken(sending, lane, every[codes == code], code)
         return int(codes[bad][0])
 
-    def _not_taken(self, ticket: Ticket, lane: Lane, rows: Int64s, code: int) -> None:
+    def _not_taken(self, sending: Sending, lane: Lane, rows: Int64s, code: int) -> None:
         if len(rows):
             codes = np.full(len(rows), code, np.int32)
-            self._producer.failed(self, lane, ticket, rows, codes, named=False)
+            self._producer.failed(self, lane, sending, rows, codes, named=False)
 
     def _lane(self, topic: str, partition: int) -> Lane:
         lane = self._by_partition.get((topic, partition))
@@ -431,7 +431,7 @@ class _Channel:
             failures = lane.walk(privates[these] & _SERIAL_MASK, codes[these])
             for failure in failures:
                 self._producer.failed(
-                    self, lane, failure.ticket, failure.rows, failure.codes, named=named
+                    self, lane, failure.sending, failure.rows, failure.codes, named=named
                 )
             arrived = arrived or bool((codes[these] == 0).any())
         if arrived:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from singer.base.batch import RecordBatch
 from singer.base.config import DestinationConfig
 from singer.base.ports import Partitioner, Receipt, Route
@@ -19,7 +17,6 @@ class KafkaWriter:
         self._topic = destination.topic
         self._config = destination.partitioner
         self._topology = cluster.topology(self._topic, local=self._config.local)
-        self._under_way: set[Receipt] = set()
 
     async def ready(self) -> None:
         """See Writer."""
@@ -38,23 +35,11 @@ class KafkaWriter:
 
     def send(self, batch: RecordBatch, route: Route) -> Receipt:
         """See Writer."""
-        receipt = self._cluster.send(self._topic, route, batch)
-        self._under_way.add(receipt)
-        receipt.add_done_callback(self._under_way.discard)
-        return receipt
+        return self._cluster.send(self._topic, route, batch)
 
     async def drain(self, deadline_seconds: float) -> bool:
-        """See Writer. Flushes the whole cluster, waits for this destination only."""
-        if not self._under_way:
-            return True
-        flush = asyncio.ensure_future(self._cluster.drain(deadline_seconds))
-        try:
-            await asyncio.wait(tuple(self._under_way), timeout=deadline_seconds)
-        finally:
-            flush.cancel()
-            await asyncio.gather(flush, return_exceptions=True)
-        return not self._under_way
+        """See Writer. Of the whole cluster: a book for each destination would cost every send."""
+        return await self._cluster.drain(deadline_seconds)
 
     async def close(self) -> None:
         """See Writer. The cluster belongs to others too and is closed by whoever made it."""
-        self._under_way.clear()

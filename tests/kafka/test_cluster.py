@@ -4,40 +4,68 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import pathlib
 import socket
+import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
 from confluent_kafka import KafkaError
 
 from singer.base.clock import SystemClock
 from singer.base.config import ClusterConfig, EmbeddedConfig
-from singer.base.errors import ClusterError, FatalProducerError, InputError, TopicError
-from singer.base.events import Event
+from singer.base.errors import (
+    ClusterError,
+    FatalProducerError,
+    InputError,
+    InvariantError,
+    TopicError,
+)
+from singer.base.events import Event, InternalError
 from singer.base.ports import Settlement
 from singer.kafka import librdkafka as rd
 from singer.kafka.cluster import KafkaCluster
 from singer.kafka.embedded import API_METADATA, API_PRODUCE, EmbeddedCluster
 from singer.kafka.events import (
+    ClientLeftBehind,
     ClientLog,
     ClusterDown,
     ClusterUp,
     LocalityFound,
     LocalityLost,
     ProducerBroken,
+    ProducerNotReplaced,
     RequestRefused,
 )
 from tests.kafka.support import batch_of, consume, embedded, run, until, values
 
+#: A certificate nobody has the key of any more.
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBdjCCARugAwIBAgIUV7bg8YYvnRUejnAsBVn6S/h7D2gwCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjIwNzE3MDlaGA8yMTI2MTAyOTA3MTcw
+OVowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABLnj
+Zz2yUVQvu823eEUBzys/81NimD9BnkEI9EHOjmXKTL1p/l0xuUVVNlZaomf1wl1Y
+ilYLJlLdo7UDae/9nB2jUzBRMB0GA1UdDgQWBBQZecYJOtqOy6KLEbCnebYX5OvZ
+NjAfBgNVHSMEGDAWgBQZecYJOtqOy6KLEbCnebYX5OvZNjAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0kAMEYCIQCVvICSuD/aNezBgZyQLM2qPobnewHcUQvT
+bQdFI01NhAIhALGlYvMrEWVXkuv1JGZE9SHw7IUEFu1p4J3YAmUVe7Yb
+-----END CERTIFICATE-----
+"""
+
 
 class JumpingClock(SystemClock):
-    """Real time that a test may push ahead."""
+    """Real time that a test may push ahead, or stop with an error."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
+        self.fault: Exception | None = None
 
     def monotonic(self) -> float:
+        if self.fault is not None:
+            raise self.fault
         return super().monotonic() + self.ahead
 
 
@@ -67,6 +95,22 @@ class Harness:
 
     def heard(self, kind: type[Event]) -> list[Event]:
         return [event for event in self.events if type(event) is kind]
+
+
+def break_producer(cluster: KafkaCluster) -> None:
+    rd.test_fatal_error(cluster.producer.handle.pointer, 45, b"lost count")
+
+
+@contextlib.contextmanager
+def no_threads() -> Iterator[None]:
+    """Python can start no thread, as under a limit of processes."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        yield
 
 
 @contextlib.asynccontextmanager
@@ -246,6 +290,113 @@ def test_after_a_fatal_error_a_new_producer_goes_on() -> None:
         records = consume(server.bootstrap, "t", 4, 3)
     assert values(records, 1) == [b"c", b"c"]
     assert b"too early" not in values(records)
+
+
+def test_a_producer_that_cannot_be_replaced_is_tried_again(tmp_path: pathlib.Path) -> None:
+    certificate = tmp_path / "ca.pem"
+    certificate.write_text(CERTIFICATE)
+    properties = {"security.protocol": "ssl", "ssl.ca.location": str(certificate)}
+
+    async def main() -> None:
+        harness = Harness("127.0.0.1:1", properties=properties)
+        async with started(harness) as cluster:
+            broken = cluster.producer
+            certificate.unlink()  # as while it is renewed
+            break_producer(cluster)
+            await until(lambda: len(harness.heard(ProducerNotReplaced)) > 1, "it is tried twice")
+            first, second, *_ = harness.heard(ProducerNotReplaced)
+            assert first.message().startswith("replace producer of cluster main: create producer: ")
+            assert "correct the cluster's properties" in first.message()
+            assert first.retry_seconds < second.retry_seconds * 4  # type: ignore[attr-defined]
+            with pytest.raises(FatalProducerError, match="lost count"):
+                await cluster.send("t", 0, batch_of([b"a"]))
+            with pytest.raises(ClusterError, match=r"produce to t: create producer: .*ca\.pem"):
+                await cluster.ready("t")
+            assert await cluster.drain(0.0)
+            certificate.write_text(CERTIFICATE)
+            await until(lambda: cluster.producer is not broken, "it is replaced")
+            renewed = cluster.producer
+            break_producer(cluster)  # and a broken one is noticed again
+            await until(lambda: cluster.producer is not renewed, "it is replaced again")
+            assert len(harness.heard(ProducerBroken)) == 2
+
+    run(main())
+
+
+def test_close_ends_the_tries_to_replace_a_producer(tmp_path: pathlib.Path) -> None:
+    certificate = tmp_path / "ca.pem"
+    certificate.write_text(CERTIFICATE)
+    properties = {"security.protocol": "ssl", "ssl.ca.location": str(certificate)}
+
+    async def main() -> None:
+        harness = Harness("127.0.0.1:1", properties=properties)
+        async with started(harness) as cluster:
+            certificate.unlink()
+            break_producer(cluster)
+            await until(lambda: harness.heard(ProducerNotReplaced), "it is tried")
+            waiting = asyncio.ensure_future(cluster.ready("t"))
+            await asyncio.sleep(0)
+        with pytest.raises(ClusterError):
+            await waiting
+        cluster.broken(45, "too late")
+        cluster.trouble(-187, "too late")
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main())
+
+
+def test_without_threads_questions_fail_and_are_asked_again() -> None:
+    async def main(server: EmbeddedCluster) -> None:
+        server.set_down()
+        harness = Harness(server.bootstrap)
+        async with started(harness) as cluster:
+            await until(lambda: harness.heard(ClusterDown), "the outage is told")
+            server.set_up()
+            with no_threads():
+                asked = len(os.listdir("/proc/self/task"))
+                assert asked > 1  # those of librdkafka go on
+                cluster.send("t", 0, batch_of([b"a"]))
+                assert not await cluster.drain(0.0)
+                with pytest.raises(ClusterError, match="start thread"):
+                    await cluster.producer.handle.call("probe", lambda: None)
+                break_producer(cluster)
+                await until(lambda: harness.heard(ClientLeftBehind), "the old one does not end")
+            await until(lambda: cluster.producer.fatal is None, "it is replaced")
+            await cluster.ready("t")
+            assert await cluster.send("t", 1, batch_of([b"b"])) == Settlement()
+            assert cluster.is_up
+
+    with embedded() as server:
+        run(main(server))
+
+
+def test_the_watch_survives_a_bug() -> None:
+    async def main(server: EmbeddedCluster) -> None:
+        harness = Harness(server.bootstrap)
+        async with started(harness) as cluster:
+            topology = cluster.topology("t")
+            await cluster.ready("t")
+            harness.clock.fault = InvariantError("look: the clock is broken")
+            await until(lambda: harness.heard(InternalError), "the bug is told")
+            harness.clock.fault = None
+            server.set_leader("t", 0, 2)
+            await cluster.send("t", 1, batch_of([b"flowing"]))
+            harness.clock.ahead += 400.0
+            await until(lambda: topology.leaders[0] == 2, "the watch goes on")
+
+    with embedded(brokers=2) as server:
+        run(main(server))
+
+
+def test_a_topic_that_an_embedded_cluster_does_not_make_is_a_topic_error() -> None:
+    async def main(server: EmbeddedCluster) -> None:
+        harness = Harness(server.bootstrap, create=server)
+        async with started(harness) as cluster:
+            with pytest.raises(TopicError, match="create topic"):
+                await cluster.ready("t" * 300)
+
+    with embedded() as server:
+        run(main(server))
 
 
 def test_local_partitions_leave_and_return_with_their_leaders() -> None:

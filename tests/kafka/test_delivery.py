@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from singer.base.errors import InvariantError, TopicError
 from singer.base.ports import Rejection, Settlement
-from singer.kafka.delivery import Lane, Ticket
+from singer.kafka.delivery import Lane, Sending
 from tests.kafka.support import batch_of
 
 
-def _ticket(rows: int) -> Ticket:
+def _sending(rows: int) -> Sending:
     batch = batch_of([b"x"] * rows)
     receipt = asyncio.get_running_loop().create_future()
-    return Ticket("t", batch, receipt, lambda _: None)
+    return Sending("t", batch, receipt, lambda _: None)
 
 
 def _on_loop(test: Callable[[], None]) -> None:
@@ -33,14 +33,14 @@ def _on_loop(test: Callable[[], None]) -> None:
 def test_reports_in_order_settle_batch_after_batch() -> None:
     def test() -> None:
         lane = Lane(0, "t", 0)
-        tickets = [_ticket(rows) for rows in (3, 1, 4)]
-        for ticket in tickets:
-            lane.push(ticket, len(ticket.batch), None, None)
+        sendings = [_sending(rows) for rows in (3, 1, 4)]
+        for sending in sendings:
+            lane.push(sending, len(sending.batch), None, None)
         for serial, count, done in ((0, 2, 0), (2, 3, 2), (5, 3, 3)):
             assert lane.is_next(serial)
             lane.acknowledge(count)
-            assert sum(ticket.receipt.done() for ticket in tickets) == done
-        assert [ticket.receipt.result() for ticket in tickets] == [Settlement()] * 3
+            assert sum(sending.receipt.done() for sending in sendings) == done
+        assert [sending.receipt.result() for sending in sendings] == [Settlement()] * 3
         assert lane.expected == lane.next == 8
 
     _on_loop(test)
@@ -48,30 +48,30 @@ def test_reports_in_order_settle_batch_after_batch() -> None:
 
 def test_rejections_do_not_fail_a_batch() -> None:
     def test() -> None:
-        ticket = _ticket(5)
-        ticket.reject(np.array([3, 1]), "bad")
+        sending = _sending(5)
+        sending.reject(np.array([3, 1]), "bad")
         lane = Lane(0, "t", 0)
-        lane.push(ticket, 3, np.array([0, 2, 4]), None)
+        lane.push(sending, 3, np.array([0, 2, 4]), None)
         lane.acknowledge(3)
         bad = (Rejection(row=1, reason="bad"), Rejection(row=3, reason="bad"))
-        assert ticket.receipt.result() == Settlement(rejected=bad)
+        assert sending.receipt.result() == Settlement(rejected=bad)
 
     _on_loop(test)
 
 
 def test_a_failed_batch_waits_for_its_last_row_and_counts_the_leading_ones() -> None:
     def test() -> None:
-        ticket, lane = _ticket(6), Lane(0, "t", 0)
-        lane.push(ticket, 6, None, None)
+        sending, lane = _sending(6), Lane(0, "t", 0)
+        lane.push(sending, 6, None, None)
         lane.acknowledge(2)
         failed = lane.walk(np.array([3]), np.array([29], np.int32))
         assert [f.rows.tolist() for f in failed] == [[3]]
-        ticket.fail(failed[0].rows, lambda settled: TopicError("no", settled=settled))
+        sending.fail(failed[0].rows, lambda settled: TopicError("no", settled=settled))
         assert not lane.is_next(2)  # a hole: reports need not be consecutive any more
         assert lane.walk(np.array([2, 4]), np.zeros(2, np.int32)) == []
-        assert not ticket.receipt.done()
+        assert not sending.receipt.done()
         assert lane.walk(np.array([5]), np.zeros(1, np.int32)) == []
-        error = ticket.receipt.exception()
+        error = sending.receipt.exception()
         assert isinstance(error, TopicError)
         assert error.settled == 3
         assert lane.expected == lane.next
@@ -82,12 +82,12 @@ def test_a_failed_batch_waits_for_its_last_row_and_counts_the_leading_ones() -> 
 
 def test_serials_never_handed_over_are_not_waited_for() -> None:
     def test() -> None:
-        ticket, lane = _ticket(4), Lane(0, "t", 0)
-        lane.push(ticket, 4, None, np.array([False, True, False, True]))
-        ticket.reject(np.array([0, 2]), "large")
+        sending, lane = _sending(4), Lane(0, "t", 0)
+        lane.push(sending, 4, None, np.array([False, True, False, True]))
+        sending.reject(np.array([0, 2]), "large")
         assert not lane.is_next(1)
         assert lane.walk(np.array([1, 3]), np.zeros(2, np.int32)) == []
-        assert [r.row for r in ticket.receipt.result().rejected] == [0, 2]
+        assert [r.row for r in sending.receipt.result().rejected] == [0, 2]
         assert lane.is_next(4)
 
     _on_loop(test)
@@ -96,7 +96,7 @@ def test_serials_never_handed_over_are_not_waited_for() -> None:
 def test_what_is_reported_twice_or_was_never_sent_is_a_bug() -> None:
     def test() -> None:
         lane = Lane(0, "t", 0)
-        lane.push(_ticket(2), 2, None, None)
+        lane.push(_sending(2), 2, None, None)
         lane.walk(np.array([1]), np.zeros(1, np.int32))
         with pytest.raises(InvariantError, match="reported twice"):
             lane.walk(np.array([1]), np.zeros(1, np.int32))
@@ -115,15 +115,15 @@ def test_any_reports_settle_every_row_exactly_once(sizes: list[int], data: st.Da
 
     def test() -> None:
         lane = Lane(0, "t", 0)
-        tickets = [_ticket(size) for size in sizes]
-        for ticket in tickets:
-            lane.push(ticket, len(ticket.batch), None, None)
+        sendings = [_sending(size) for size in sizes]
+        for sending in sendings:
+            lane.push(sending, len(sending.batch), None, None)
         total = sum(sizes)
         cuts = data.draw(st.sets(st.integers(1, total), max_size=6)) | {0, total}
         ends = sorted(cuts)
         requests = list(pairwise(ends))
         failing = data.draw(st.sets(st.sampled_from(requests)))
-        failed: list[tuple[Ticket, list[int]]] = []
+        failed: list[tuple[Sending, list[int]]] = []
         for request in data.draw(st.permutations(requests)):
             low, high = request
             if request not in failing and lane.is_next(low):
@@ -131,19 +131,19 @@ def test_any_reports_settle_every_row_exactly_once(sizes: list[int], data: st.Da
                 continue
             codes = np.full(high - low, 29 if request in failing else 0, np.int32)
             for failure in lane.walk(np.arange(low, high), codes):
-                failed.append((failure.ticket, failure.rows.tolist()))
-                failure.ticket.fail(failure.rows, lambda settled: TopicError("no", settled=settled))
+                failed.append((failure.sending, failure.rows.tolist()))
+                failure.sending.fail(failure.rows, lambda settled: TopicError("no", settled=settled))
         assert lane.expected == lane.next == total
         assert lane.is_next(total)
         first = 0
-        for ticket, size in zip(tickets, sizes, strict=True):
+        for sending, size in zip(sendings, sizes, strict=True):
             mine = [
                 serial - first
                 for low, high in sorted(failing)
                 for serial in range(max(low, first), min(high, first + size))
             ]
-            assert sorted(row for t, rows in failed if t is ticket for row in rows) == mine
-            error = ticket.receipt.exception()
+            assert sorted(row for t, rows in failed if t is sending for row in rows) == mine
+            error = sending.receipt.exception()
             if mine:
                 assert isinstance(error, TopicError)
                 assert error.settled == mine[0]

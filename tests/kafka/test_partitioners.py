@@ -147,14 +147,30 @@ def test_sticky_does_not_change_without_being_due() -> None:
     assert sticky.due()
 
 
-def test_sticky_changes_unasked_when_nothing_is_under_way() -> None:
+def test_sticky_visits_all_partitions() -> None:
     clock = Clock()
     sticky = _make(_topology([1, 1, 1]), PartitionerType.STICKY, clock=clock)
-    seen = set()
-    for _ in range(6):
-        seen.add(sticky.assign(ONE))
+    seen = [sticky.assign(ONE)]
+    for _ in range(5):
         clock.seconds += 30.0
-    assert seen == {0, 1, 2}
+        assert sticky.due()
+        seen.append(sticky.assign(ONE))
+    assert set(seen) == {0, 1, 2}
+    assert seen[:3] == seen[3:]
+
+
+def test_sticky_changes_once_for_each_time_it_was_due() -> None:
+    clock = Clock()
+    sticky = _make(_topology([1, 1, 1]), PartitionerType.STICKY, clock=clock)
+    first = sticky.assign(ONE)
+    clock.seconds += 30.0
+    assert sticky.due()
+    clock.seconds += 30.0  # settling took an interval: the newest choice counts
+    second = sticky.assign(ONE)
+    assert not sticky.due()
+    clock.seconds += 30.0
+    assert sticky.assign(ONE) == second  # not asked, so perhaps something is under way
+    assert len({first, second}) == 2
 
 
 def test_sticky_is_never_due_with_one_candidate() -> None:

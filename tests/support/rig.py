@@ -73,19 +73,31 @@ class LoopbackWriter:
         """Answer everything that waits."""
         waiting, self._waiting = self._waiting, []
         for receipt, batch in waiting:
-            if receipt.done():
-                continue
-            payloads = [batch.payload(row) for row in range(len(batch))]
-            if self.failing:
-                settled = min(self.settled, len(payloads))
-                self.arrived += payloads[:settled]
-                receipt.set_exception(TopicError("topic refuses", settled=settled))
-                continue
-            rejected = [row for row, payload in enumerate(payloads) if self.refuses(payload)]
-            self.arrived += [p for row, p in enumerate(payloads) if row not in rejected]
-            receipt.set_result(
-                Settlement(rejected=tuple(Rejection(row=row, reason="refused") for row in rejected))
-            )
+            self._answer(receipt, batch, failing=self.failing, settled=self.settled)
+
+    def settle_one(self, index: int = 0, *, failing: bool = False, settled: int = 0) -> None:
+        """Answer only the batch that waits at `index`; the others go on waiting."""
+        self._answer(*self._waiting.pop(index), failing=failing, settled=settled)
+
+    def _answer(self, receipt: Receipt, batch: RecordBatch, *, failing: bool, settled: int) -> None:
+        if receipt.done():
+            return
+        payloads = [batch.payload(row) for row in range(len(batch))]
+        if failing:
+            settled = min(settled, len(payloads))
+            self.arrived += payloads[:settled]
+            receipt.set_exception(TopicError("topic refuses", settled=settled))
+            return
+        rejected = [row for row, payload in enumerate(payloads) if self.refuses(payload)]
+        self.arrived += [p for row, p in enumerate(payloads) if row not in rejected]
+        receipt.set_result(
+            Settlement(rejected=tuple(Rejection(row=row, reason="refused") for row in rejected))
+        )
+
+    @property
+    def waiting_cost(self) -> int:
+        """Memory that the batches that wait take in a producer."""
+        return sum(batch.cost for _, batch in self._waiting)
 
     @property
     def under_way(self) -> int:

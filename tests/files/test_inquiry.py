@@ -1,0 +1,282 @@
+"""What unknown files are: real files, real descriptors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from singer.base.position import TAIL_BYTES, FileIdentity, Mark, Position
+from singer.files.identity import Verdict
+from singer.files.inquiry import Inquiry, Suspect
+from singer.files.stat import stat_path
+
+NOW_NS = 10**18  # long before the files: whatever is asked about was changed since
+
+
+@pytest.fixture
+def logs(tmp_path):
+    (tmp_path / "logs").mkdir()
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def ask(logs):
+    """Answers about suspects; closes what was found, and says if anything else is left open."""
+    findings = []
+
+    def answer(suspects, *, rows=(), orphans=(), live=None, at_end=(), destinations=("out",)):
+        inquiry = Inquiry(
+            stream="s",
+            destinations=destinations,
+            suspects=suspects,
+            rows=rows,
+            orphans=orphans,
+            live=live or {},
+            at_end=frozenset(at_end),
+            now_ns=NOW_NS,
+        )
+        findings.append(inquiry.answer())
+        return findings[-1]
+
+    yield answer
+    for finding in (finding for answer in findings for finding in answer.found):
+        os.close(finding.fd)
+    assert not open_below(logs)
+
+
+def open_below(directory):
+    """Paths of our descriptors below `directory`."""
+    paths = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            paths.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except FileNotFoundError:
+            continue  # that of the listing itself
+    return sorted(path for path in paths if path.startswith(f"{directory}/"))
+
+
+def suspect(path, lineage=None):
+    return Suspect(path=str(path), lineage=str(lineage or path), stat=stat_path(str(path)))
+
+
+def row_of(path, offset, *, lineage=None, destination="out", row_id=1):
+    """The row of a file that was delivered up to `offset`."""
+    stat, data = stat_path(str(path)), path.read_bytes()[:offset]
+    return Position(
+        id=row_id,
+        stream="s",
+        destination=destination,
+        path=str(lineage or path),
+        identity=FileIdentity(
+            device=stat.device,
+            inode=stat.inode,
+            birth_ns=stat.birth_ns,
+            fingerprint=Mark.of(data[:1024]),
+        ),
+        offset=offset,
+        tail=Mark.of(data[-TAIL_BYTES:]),
+        first_seen_ns=NOW_NS,
+    )
+
+
+def test_an_unknown_file_is_read_from_its_beginning(ask, logs):
+    log = logs / "app.log"
+    log.write_bytes(b"content\n" * 100)
+    (found,) = ask([suspect(log)]).found
+    entry = found.entries["out"]
+    assert (entry.verdict, entry.position.offset, entry.tail) == (Verdict.NEW, 0, b"")
+    assert entry.position.path == str(log)
+    assert entry.position.first_seen_ns == NOW_NS
+    assert not entry.keep, "its row has to be written"
+    assert os.fstat(found.fd).st_ino == log.stat().st_ino
+
+
+def test_a_known_file_resumes_with_the_bytes_before_its_offset(ask, logs):
+    log = logs / "app.log"
+    log.write_bytes(os.urandom(2000))
+    row = row_of(log, 1500)
+    (found,) = ask([suspect(log)], rows=[row]).found
+    entry = found.entries["out"]
+    assert (entry.verdict, entry.position, entry.keep) == (Verdict.RESUME, row, True)
+    assert entry.tail == log.read_bytes()[1500 - TAIL_BYTES : 1500]
+
+
+def test_a_known_file_on_another_device_resumes_with_a_row_that_has_to_be_written(ask, logs):
+    log = logs / "app.log"
+    log.write_bytes(os.urandom(2000))
+    row = row_of(log, 1500)
+    moved = replace(row, identity=replace(row.identity, device=row.identity.device + 1))
+    (found,) = ask([suspect(log)], rows=[moved]).found
+    entry = found.entries["out"]
+    assert (entry.verdict, entry.position, entry.keep) == (Verdict.RESUME, row, False)
+
+
+def test_every_destination_has_a_place_of_its_own(ask, logs):
+    log = logs / "app.log"
+    log.write_bytes(os.urandom(2000))
+    rows = [row_of(log, 500, destination="a"), row_of(log, 1500, destination="b")]
+    (found,) = ask([suspect(log)], rows=rows, destinations=("a", "b", "c")).found
+    assert {name: entry.position.offset for name, entry in found.entries.items()} == {
+        "a": 500,
+        "b": 1500,
+        "c": 0,
+    }
+
+
+def test_start_end_begins_at_the_last_line_of_every_file_that_is_there(ask, logs):
+    log, older = logs / "app.log", logs / "app.log.1"
+    log.write_bytes(b"one\ntwo\nthr")
+    older.write_bytes(b"old\n")
+    findings = ask(
+        [suspect(log), suspect(older, log)], at_end=["late"], destinations=("late", "early")
+    )
+    offsets = {
+        (os.path.basename(finding.suspect.path), name): entry.position.offset
+        for finding in findings.found
+        for name, entry in finding.entries.items()
+    }
+    assert offsets == {
+        ("app.log", "late"): 8,
+        ("app.log", "early"): 0,
+        ("app.log.1", "late"): 4,
+        ("app.log.1", "early"): 0,
+    }
+
+
+def test_a_file_replaced_between_the_look_and_the_open_is_unsettled(ask, logs):
+    log, older, other = logs / "app.log", logs / "app.log.1", logs / "other.log"
+    for path in (log, older, other):
+        path.write_bytes(b"x" * 500)
+    suspects = [suspect(older, log), suspect(log), suspect(other)]
+    (logs / "new").write_bytes(b"y" * 500)
+    (logs / "new").rename(log)
+    findings = ask(suspects)
+    assert findings.unsettled == {str(log)}
+    assert [finding.suspect.path for finding in findings.found] == [str(other)], (
+        "none of its path: a younger one would be read before an older one"
+    )
+    assert not findings.failed
+
+
+def test_a_file_gone_between_the_look_and_the_open_is_unsettled(ask, logs):
+    log, other = logs / "app.log", logs / "other.log"
+    log.write_bytes(b"x")
+    other.write_bytes(b"y")
+    suspects = [suspect(log), suspect(other)]
+    log.unlink()
+    findings = ask(suspects, orphans=[replace(row_of(other, 1), path=str(log))])
+    assert findings.unsettled == {str(log)}
+    assert [finding.suspect.path for finding in findings.found] == [str(other)]
+    assert not findings.homeless, "while it is unsettled, nothing is said to be gone"
+
+
+def test_what_is_no_regular_file_any_more_fails_alone(ask, logs):
+    log, other = logs / "app.log", logs / "other.log"
+    log.write_bytes(b"x")
+    other.write_bytes(b"y")
+    suspects = [suspect(log), suspect(other)]
+    log.unlink()
+    log.mkdir()
+    findings = ask(suspects)
+    assert [failed.path for failed, _ in findings.failed] == [str(log)]
+    assert [finding.suspect.path for finding in findings.found] == [str(other)]
+
+
+def test_the_copy_of_a_copytruncate_takes_the_row(ask, logs):
+    log, copy = logs / "app.log", logs / "app.log.1"
+    log.write_bytes(os.urandom(2000))
+    row = row_of(log, 1500)
+    shutil.copyfile(log, copy)
+    log.write_bytes(b"anew\n")
+    findings = ask([suspect(copy, log), suspect(log)], rows=[row])
+    entries = {finding.suspect.path: finding.entries["out"] for finding in findings.found}
+    assert entries[str(copy)].verdict is Verdict.RESUME
+    assert entries[str(copy)].position.id == row.id
+    assert entries[str(copy)].position.offset == 1500
+    assert entries[str(copy)].position.identity.inode == copy.stat().st_ino
+    assert not entries[str(copy)].keep
+    assert entries[str(log)].position.offset == 0
+    assert not findings.homeless
+
+
+def test_a_row_whose_content_is_nowhere_is_homeless(ask, logs):
+    log, sibling = logs / "app.log", logs / "app.log.1"
+    log.write_bytes(os.urandom(2000))
+    row = row_of(log, 1500)
+    sibling.write_bytes(os.urandom(2000))
+    log.write_bytes(b"anew\n")
+    findings = ask([suspect(sibling, log), suspect(log)], rows=[row])
+    assert findings.homeless == (row,)
+    assert {f.entries["out"].position.offset for f in findings.found} == {0}
+
+
+def test_a_restored_file_takes_the_row_of_its_path_only(ask, logs):
+    log, copy, stranger = logs / "app.log", logs / "app.log.1", logs / "web.log.1"
+    log.write_bytes(os.urandom(2000))
+    row = row_of(log, 1500)
+    shutil.copyfile(log, copy)
+    shutil.copyfile(log, stranger)
+    log.unlink()
+    findings = ask([suspect(stranger, logs / "web.log"), suspect(copy, log)], orphans=[row])
+    offsets = {f.suspect.path: f.entries["out"].position.offset for f in findings.found}
+    assert offsets == {str(copy): 1500, str(stranger): 0}
+
+
+@pytest.fixture
+def bad_disk(monkeypatch):
+    """The content of some files cannot be read."""
+    bad, read = set(), os.pread
+
+    def pread(fd, length, offset):
+        if os.fstat(fd).st_ino in bad:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(fd, length, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    return lambda path: bad.add(path.stat().st_ino)
+
+
+def test_an_unreadable_sibling_takes_no_row_and_leaves_the_others_alone(ask, logs, bad_disk):
+    log, copy, other = logs / "app.log", logs / "app.log.1", logs / "other.log"
+    log.write_bytes(os.urandom(2000))
+    row = row_of(log, 1500)
+    shutil.copyfile(log, copy)
+    log.write_bytes(b"anew\n")
+    other.write_bytes(b"other\n")
+    bad_disk(copy)
+    findings = ask([suspect(copy, log), suspect(log), suspect(other)], rows=[row])
+    assert findings.homeless == (row,)
+    assert {str(log), str(other)} <= {finding.suspect.path for finding in findings.found}
+
+
+def test_an_unreadable_known_file_fails_alone(ask, logs, bad_disk):
+    log, other = logs / "app.log", logs / "other.log"
+    log.write_bytes(os.urandom(2000))
+    other.write_bytes(os.urandom(2000))
+    rows = [row_of(log, 1500, row_id=1), row_of(other, 1500, row_id=2)]
+    bad_disk(log)
+    findings = ask([suspect(log), suspect(other)], rows=rows)
+    assert [failed.path for failed, _ in findings.failed] == [str(log)]
+    assert [finding.suspect.path for finding in findings.found] == [str(other)]
+
+
+def test_a_copy_of_what_is_being_read_is_left_alone(ask, logs):
+    log, copy = logs / "app.log", logs / "app.log.1"
+    log.write_bytes(os.urandom(2000))
+    shutil.copyfile(log, copy)
+    live = {str(log): [Mark.of(log.read_bytes()[:1024])]}
+    assert not ask([suspect(copy, log)], live=live).found
+
+
+def test_a_sibling_that_only_begins_like_what_is_being_read_is_found(ask, logs):
+    log, older = logs / "app.log", logs / "app.log.1"
+    header = b"# a header that every file begins with\n"
+    log.write_bytes(header)
+    older.write_bytes(header + b"lines that are nowhere else\n" * 100)
+    live = {str(log): [Mark.of(header)]}
+    (found,) = ask([suspect(older, log)], live=live).found
+    assert found.entries["out"].position.offset == 0

@@ -1,0 +1,587 @@
+"""Files that are renamed, rewritten, copied or unreadable in unkind ways, case by case."""
+
+import errno
+import json
+import os
+import shutil
+from collections import Counter
+
+import pytest
+
+from singer.base.config import Seconds, Start
+from singer.base.events import FileFound, FileGone, FileLetGo, FileQuarantined, FileRewritten
+from singer.files.stat import stat_path
+from singer.positions.query import read_positions
+from singer.positions.state_dir import StateDir
+from tests.support.rig import LoopbackWriter, Rig
+
+#: Names that the glob `*.log` matches as well, and that are no rotated names of app.log.
+ALSO_MATCHED = ["app.1.log", "app-2026-01-01.log"]
+
+
+@pytest.fixture
+def logs(tmp_path):
+    (tmp_path / "logs").mkdir()
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def rig(tmp_path, logs):
+    made = []
+
+    def make(pattern="app.log", **options):
+        made.append(Rig(str(tmp_path / "state"), [str(logs / pattern)], **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.running:
+            one.kill()
+
+
+def lines(first, last, pad=40):
+    return [b"line %06d " % n + b"x" * pad for n in range(first, last)]
+
+
+def append(path, some):
+    with path.open("ab", buffering=0) as file:
+        file.write(b"".join(line + b"\n" for line in some))
+
+
+def rewrite(path, some):
+    """Truncate a file and write it anew, before anybody can look."""
+    path.write_bytes(b"".join(line + b"\n" for line in some))
+
+
+def older(path):
+    """Date a file back a little: behind the agent's first scan, before files of the same tick."""
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns - 5_000_000))
+
+
+def expect(agent, some):
+    """Exactly these lines arrive, in this order."""
+    agent.run_until(
+        lambda: len(agent.writer.arrived) >= len(some),
+        f"{len(some)} lines, not {len(agent.writer.arrived)}",
+        seconds=5,
+    )
+    agent.run_until_caught_up()
+    assert agent.writer.arrived == some
+
+
+def expect_all(agent, some):
+    """Exactly these lines arrive, in any order: they are from files that are read side by side."""
+    agent.run_until(
+        lambda: set(some) <= set(agent.writer.arrived),
+        lambda: f"still missing {sorted(set(some) - set(agent.writer.arrived))[:3]}",
+        seconds=5,
+    )
+    agent.run_until_caught_up()
+    assert Counter(agent.writer.arrived) == Counter(some)
+
+
+def run_until_looked(agent, path):
+    """Until the agent has looked at everything once more; `path` is a new file it will find."""
+    line = b"look " + path.name.encode()
+    append(path, [line])
+    agent.run_until(lambda: line in agent.writer.arrived, "a look")
+    agent.run_until_caught_up()
+    agent.writer.arrived.remove(line)
+
+
+def descriptors(logs):
+    """What our descriptors below `logs` lead to: paths, with ` (deleted)` behind dead ones."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except FileNotFoundError:
+            continue  # that of the listing itself
+    return [path for path in found if path.startswith(f"{logs}/")]
+
+
+def run_until_let_go(agent, logs):
+    """Until no file is held open that no name leads to."""
+    agent.run_until(
+        lambda: not any(path.endswith(" (deleted)") for path in descriptors(logs)),
+        "deleted files let go",
+        seconds=5,
+    )
+
+
+# --- rotation to names that the glob matches ----------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ALSO_MATCHED)
+def test_renamed_to_a_name_the_glob_matches_the_successor_is_read(rig, logs, name):
+    log = logs / "app.log"
+    append(log, lines(0, 10))
+    agent = rig("*.log").start()
+    expect(agent, lines(0, 10))
+    log.rename(logs / name)
+    append(log, lines(10, 20))
+    expect(agent, lines(0, 20))
+    append(logs / name, lines(20, 30))
+    append(log, lines(30, 40))
+    expect_all(agent, lines(0, 40))
+
+
+@pytest.mark.parametrize("name", ALSO_MATCHED)
+def test_renamed_while_stopped_to_a_name_the_glob_matches_both_are_read(rig, logs, name):
+    log = logs / "app.log"
+    append(log, lines(0, 10))
+    agent = rig("*.log").start()
+    expect(agent, lines(0, 10))
+    agent.stop()
+    append(log, lines(10, 20))
+    log.rename(logs / name)
+    append(log, lines(20, 30))
+    agent.start()
+    expect_all(agent, lines(0, 30))
+
+
+def test_numbered_rotation_within_the_glob_reads_everything_and_lets_the_oldest_go(rig, logs):
+    log = logs / "app.log"
+    agent = rig("*.log").start()
+    for n in range(6):
+        append(log, lines(n * 10, n * 10 + 10))
+        expect(agent, lines(0, n * 10 + 10))
+        append(log, lines(1000 + n, 1001 + n))  # unread when it is renamed
+        for number in (2, 1):
+            if (logs / f"app.{number}.log").exists():
+                (logs / f"app.{number}.log").rename(logs / f"app.{number + 1}.log")
+        log.rename(logs / "app.1.log")
+        expect_all(agent, lines(0, n * 10 + 10) + lines(1000, 1001 + n))
+        agent.writer.arrived = lines(0, n * 10 + 10)
+    run_until_let_go(agent, logs)
+    assert len(descriptors(logs)) <= 3
+
+
+def test_rotated_again_and_again_without_a_successor_the_overwritten_are_let_go(rig, logs):
+    log = logs / "app.log"
+    agent = rig(rotate_grace=Seconds(0.02)).start()
+    for n in range(8):
+        append(log, lines(n, n + 1))
+        expect(agent, lines(0, n + 1))
+        log.rename(logs / "app.log.1")
+    run_until_let_go(agent, logs)
+    assert len(descriptors(logs)) <= 1
+
+
+def test_overwritten_by_a_rename_a_file_is_read_to_its_end_and_let_go(rig, logs):
+    append(logs / "a.log", lines(0, 10))
+    append(logs / "b.log", lines(10, 20))
+    agent = rig("*.log").start()
+    expect(agent, lines(0, 20))
+    append(logs / "b.log", lines(20, 30))
+    (logs / "a.log").rename(logs / "b.log")
+    append(logs / "b.log", lines(30, 40))
+    expect_all(agent, lines(0, 40))
+    run_until_let_go(agent, logs)
+    append(logs / "b.log", lines(40, 50))
+    expect_all(agent, lines(0, 50))
+
+
+def test_renamed_away_and_back_nobody_waits_for_ever(rig, logs):
+    log = logs / "app.log"
+    append(log, lines(0, 10))
+    with log.open("ab") as file:
+        file.write(b"half ")
+    agent = rig(rotate_grace=Seconds(3.0)).start()  # longer than the test: no half is sent
+    expect(agent, lines(0, 10))
+    log.rename(logs / "app.log.1")
+    append(log, lines(10, 20))
+    agent.run_until(lambda: len(agent.seen(FileFound)) == 2, "the successor was found")
+    log.rename(logs / "app.log.2")
+    (logs / "app.log.1").rename(log)
+    expect(agent, lines(0, 20))
+    append(log, [b"and half"])
+    expect(agent, [*lines(0, 20), b"half and half"])
+    log.rename(logs / "app.log.3")
+    append(log, lines(20, 30))
+    expect(agent, [*lines(0, 20), b"half and half", *lines(20, 30)])
+
+
+def test_a_sibling_that_appears_late_and_that_the_glob_matches_is_read(rig, logs):
+    append(logs / "app.log", lines(0, 10))
+    agent = rig("app.log*").start()
+    expect(agent, lines(0, 10))
+    append(logs / "app.log.1", lines(10, 20))
+    expect(agent, lines(0, 20))
+    append(logs / "app.log", lines(20, 30))
+    expect(agent, lines(0, 30))
+
+
+def test_a_sibling_that_appears_late_with_the_same_header_is_read(rig, logs):
+    header = b"# the header that every file begins with"
+    append(logs / "app.log", [header])
+    agent = rig("app.log*").start()
+    expect(agent, [header])
+    append(logs / "app.log.1", [header, *lines(0, 10)])
+    expect(agent, [header, header, *lines(0, 10)])
+
+
+def test_renamed_within_the_glob_and_rotated_from_there_while_stopped_is_finished(rig, logs):
+    append(logs / "a.log", lines(0, 10))
+    agent = rig("*.log").start()
+    expect(agent, lines(0, 10))
+    (logs / "a.log").rename(logs / "b.log")
+    run_until_looked(agent, logs / "look.log")
+    agent.stop()
+    append(logs / "b.log", lines(10, 20))
+    (logs / "b.log").rename(logs / "b.log.1")
+    append(logs / "b.log", lines(20, 30))
+    agent.start()
+    expect_all(agent, lines(0, 30))
+
+
+# --- truncated and rewritten ------------------------------------------------------------------
+
+
+def test_truncated_with_a_dead_destination_the_other_goes_on(rig, logs):
+    log = logs / "app.log"
+    writers = {"good": LoopbackWriter(), "dead": LoopbackWriter()}
+    writers["dead"].up = False
+    agent = rig(writers=writers).start()
+    append(log, lines(0, 100))
+    agent.run_until(lambda: writers["good"].arrived == lines(0, 100), "the good one")
+    rewrite(log, lines(100, 110))
+    agent.run_until(lambda: writers["good"].arrived == lines(0, 110), "the good one", seconds=5)
+    append(log, lines(110, 120))
+    agent.run_until(lambda: writers["good"].arrived == lines(0, 120), "the good one", seconds=5)
+    assert not writers["dead"].arrived
+    writers["dead"].up = True
+    agent.loop.call_soon(writers["dead"].settle)
+    agent.run_until(lambda: writers["dead"].arrived == lines(0, 120), "the dead one", seconds=5)
+    agent.run_until_caught_up()
+    assert agent.stop()
+
+
+def test_rewritten_with_exactly_the_size_that_was_read_is_noticed(rig, logs):
+    log = logs / "app.log"
+    append(log, lines(0, 10))
+    agent = rig().start()
+    expect(agent, lines(0, 10))
+    rewrite(log, lines(100, 110))
+    expect(agent, lines(0, 10) + lines(100, 110))
+    assert agent.seen(FileRewritten)
+
+
+def test_rewritten_with_the_same_size_while_stopped_is_noticed_at_the_start(rig, logs):
+    log = logs / "app.log"
+    append(log, lines(0, 10))
+    agent = rig().start()
+    expect(agent, lines(0, 10))
+    agent.stop()
+    rewrite(log, lines(100, 110))
+    agent.start()
+    expect(agent, lines(0, 10) + lines(100, 110))
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_rewritten_with_the_same_size_and_rotated_is_noticed(rig, logs, running):
+    log = logs / "app.log"
+    append(log, lines(0, 10))
+    agent = rig().start()
+    expect(agent, lines(0, 10))
+    if not running:
+        agent.stop()
+    rewrite(log, lines(100, 110))
+    log.rename(logs / "app.log.1")
+    append(log, lines(200, 210))
+    if not running:
+        agent.start()
+    expect_all(agent, lines(0, 10) + lines(100, 110) + lines(200, 210))
+
+
+def test_a_touched_file_is_not_read_again(rig, logs):
+    log = logs / "app.log"
+    append(log, lines(0, 10))
+    agent = rig("app.log*").start()
+    expect(agent, lines(0, 10))
+    os.utime(log)
+    run_until_looked(agent, logs / "app.logs")
+    assert agent.writer.arrived == lines(0, 10)
+    assert not agent.seen(FileRewritten)
+
+
+@pytest.mark.parametrize("copy_seen", [True, False])
+@pytest.mark.parametrize("unread", [0, 20])
+def test_a_copy_of_copytruncate_that_the_glob_matches_brings_nothing_twice(
+    rig, logs, copy_seen, unread
+):
+    log = logs / "app.log"
+    append(log, lines(0, 100))
+    agent = rig("app.log*").start()
+    expect(agent, lines(0, 100))
+    append(log, lines(100, 100 + unread))
+    shutil.copyfile(log, logs / "app.log.1")
+    if copy_seen:
+        run_until_looked(agent, logs / "app.logs")
+    os.truncate(log, 0)
+    append(log, lines(200, 210))
+    expect(agent, lines(0, 100 + unread) + lines(200, 210))
+    run_until_looked(agent, logs / "app.logs2")
+    assert agent.writer.arrived == lines(0, 100 + unread) + lines(200, 210)
+
+
+def test_copied_and_truncated_while_stopped_under_a_glob_brings_nothing_twice(rig, logs):
+    log = logs / "app.log"
+    append(log, lines(0, 100))
+    agent = rig("app.log*").start()
+    expect(agent, lines(0, 100))
+    agent.stop()
+    append(log, lines(100, 120))
+    shutil.copyfile(log, logs / "app.log.1")
+    os.truncate(log, 0)
+    append(log, lines(200, 210))
+    agent.start()
+    expect(agent, lines(0, 120) + lines(200, 210))
+
+
+@pytest.fixture
+def held_up_read(monkeypatch):
+    """After `arm`, nothing is in the page cache, and the second read of the disk takes until
+    `release`: what it reads is in memory already, and nobody is told yet.
+    """
+    from threading import Event
+
+    gate, begun, armed, reads = Event(), Event(), Event(), []
+    preadv = os.preadv
+
+    def slow(fd, buffers, offset, flags=0):
+        if not armed.is_set() or len(buffers) < 2:
+            return preadv(fd, buffers, offset, flags)
+        if flags:
+            raise BlockingIOError
+        reads.append(offset)
+        number = len(reads)
+        count = preadv(fd, buffers, offset)
+        if number == 2:
+            begun.set()
+            assert gate.wait(20), "the test lets it go on"
+        return count
+
+    class Disk:
+        arm, release, is_held_up = armed.set, gate.set, begun.is_set
+
+    monkeypatch.setattr(os, "preadv", slow)
+    yield Disk
+    gate.set()
+
+
+def test_a_read_given_up_because_the_file_was_truncated_keeps_the_books(rig, logs, held_up_read):
+    log = logs / "app.log"
+    writers = {"a": LoopbackWriter(), "b": LoopbackWriter()}
+    agent = rig(writers=writers).start()
+    append(log, lines(0, 100))
+    for writer in writers.values():
+        agent.run_until(lambda w=writer: w.arrived == lines(0, 100), "both")
+    agent.run_until_caught_up()
+    held_up_read.arm()
+    append(log, lines(100, 110))
+    agent.run_until(held_up_read.is_held_up, "one of them waits for the disk")
+    agent.run_until(
+        lambda: any(w.arrived == lines(0, 110) for w in writers.values()), "the other does not"
+    )
+    rewrite(log, lines(200, 205))
+    agent.run_for(0.1)  # the other notices
+    held_up_read.release()
+    for writer in writers.values():
+        agent.run_until(lambda w=writer: w.arrived[-5:] == lines(200, 205), "both", seconds=5)
+    agent.run_until_caught_up()
+    agent.check()
+    assert agent.stop()
+
+
+# --- what is found at the start and between two looks -------------------------------------------
+
+
+@pytest.mark.parametrize("pattern", ["app.log*", "app.log{,.1}"])
+def test_start_at_the_end_skips_rotated_files_that_the_glob_matches(rig, logs, pattern):
+    append(logs / "app.log.1", lines(0, 10))
+    append(logs / "app.log", lines(10, 20))
+    agent = rig(pattern, start=Start.END).start()
+    agent.run_until_caught_up()
+    append(logs / "app.log", lines(20, 30))
+    expect(agent, lines(20, 30))
+    agent.stop()
+    agent.start()
+    append(logs / "app.log", lines(30, 40))
+    expect(agent, lines(20, 40))
+
+
+def test_a_new_destination_that_starts_at_the_end_skips_rotated_files_too(rig, logs):
+    log = logs / "app.log"
+    writers = {"old": LoopbackWriter()}
+    agent = rig(writers=writers, start=Start.END).start()
+    agent.run_until_caught_up()
+    append(log, lines(0, 10))
+    expect(agent, lines(0, 10))
+    log.rename(logs / "app.log.1")
+    append(log, lines(10, 20))
+    expect(agent, lines(0, 20))
+    agent.stop()
+    writers["new"] = LoopbackWriter()
+    agent.start()
+    agent.run_until_caught_up()
+    append(log, lines(20, 30))
+    agent.run_until(lambda: writers["new"].arrived, "the new one")
+    agent.run_until_caught_up()
+    assert writers["new"].arrived == lines(20, 30)
+    assert writers["old"].arrived == lines(0, 30)
+
+
+def test_created_and_rotated_between_two_looks_is_read(rig, logs):
+    append(logs / "other.log", lines(900, 901))
+    agent = rig("*.log").start()
+    expect(agent, lines(900, 901))
+    append(logs / "app.log", lines(0, 10))
+    older(logs / "app.log")
+    (logs / "app.log").rename(logs / "app.log.1")
+    append(logs / "app.log", lines(10, 20))
+    expect(agent, lines(900, 901) + lines(0, 20))
+
+
+def test_created_and_rotated_while_stopped_is_read(rig, logs):
+    append(logs / "other.log", lines(900, 901))
+    agent = rig("*.log").start()
+    expect(agent, lines(900, 901))
+    agent.stop()
+    append(logs / "app.log", lines(0, 10))
+    older(logs / "app.log")
+    (logs / "app.log").rename(logs / "app.log.1")
+    append(logs / "app.log", lines(10, 20))
+    agent.start()
+    expect(agent, lines(900, 901) + lines(0, 20))
+
+
+def test_what_was_rotated_before_the_first_scan_is_still_history(rig, logs):
+    append(logs / "other.log", lines(900, 901))
+    append(logs / "app.log.1", lines(0, 10))
+    os.utime(logs / "app.log.1", ns=(0, 10**18))
+    agent = rig("*.log").start()
+    expect(agent, lines(900, 901))
+    append(logs / "app.log", lines(10, 20))
+    expect(agent, lines(900, 901) + lines(10, 20))
+
+
+# --- what cannot be read ------------------------------------------------------------------------
+
+
+def test_an_unreadable_copy_stops_nobody_and_leaks_no_descriptors(rig, logs, monkeypatch):
+    log, copy = logs / "app.log", logs / "app.log.1"
+    append(log, lines(0, 100))
+    agent = rig("*.log").start()
+    expect(agent, lines(0, 100))
+    agent.stop()
+    shutil.copyfile(log, copy)
+    os.truncate(log, 0)
+    append(log, lines(100, 110))
+    append(logs / "other.log", lines(200, 210))
+    bad, pread, refused = copy.stat().st_ino, os.pread, []
+
+    def on_a_bad_disk(fd, length, offset):
+        if os.fstat(fd).st_ino == bad:
+            refused.append(fd)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(fd, length, offset)
+
+    monkeypatch.setattr(os, "pread", on_a_bad_disk)
+    agent.start()
+    agent.run_until(
+        lambda: set(lines(100, 110) + lines(200, 210)) <= set(agent.writer.arrived),
+        "the readable ones",
+        seconds=5,
+    )
+    assert refused, "it was asked"
+    run_until_looked(agent, logs / "look.log")
+    run_until_looked(agent, logs / "look2.log")
+    assert set(Counter(descriptors(logs)).values()) == {1}, "each is open once"
+
+
+def test_a_file_that_crashed_the_agent_again_and_again_is_left_alone(rig, logs, tmp_path):
+    append(logs / "bad.log", lines(0, 10))
+    append(logs / "good.log", lines(10, 20))
+    stat = stat_path(str(logs / "bad.log"))
+    with StateDir(str(tmp_path / "state")) as state, open(state.crash_counts, "w") as file:
+        json.dump(
+            [
+                {
+                    "file": {
+                        "stream": "s",
+                        "destination": "out",
+                        "device": stat.device,
+                        "inode": stat.inode,
+                        "birth_ns": stat.birth_ns,
+                    },
+                    "crashes": {"offset": 0, "count": 3},
+                }
+            ],
+            file,
+        )
+    agent = rig("*.log").start()
+    expect(agent, lines(10, 20))
+    run_until_looked(agent, logs / "look.log")
+    assert agent.writer.arrived == lines(10, 20)
+    (said,) = agent.seen(FileQuarantined)
+    assert (said.path, said.offset) == (str(logs / "bad.log"), 0)
+    assert agent.ledger.account("s", "out").held == (logs / "bad.log").stat().st_size
+    offsets = {row.path: row.offset for row in read_positions(agent.state.positions)}
+    assert offsets[str(logs / "bad.log")] == 0
+
+
+# --- what is given back -------------------------------------------------------------------------
+
+
+def test_finished_files_are_closed_and_not_read_again(rig, logs):
+    log = logs / "app.log"
+    append(log, lines(0, 10))
+    agent = rig("app.log*").start()
+    agent.stream._close_idle_seconds = 0.1
+    expect(agent, lines(0, 10))
+    log.rename(logs / "app.log.1")
+    append(log, lines(10, 20))
+    expect(agent, lines(0, 20))
+    agent.run_until(lambda: agent.seen(FileLetGo), "the rotated one let go", seconds=5)
+    assert str(logs / "app.log.1") not in descriptors(logs)
+    run_until_looked(agent, logs / "app.logs")
+    assert agent.writer.arrived == lines(0, 20)
+    append(log, lines(20, 30))
+    expect(agent, lines(0, 30))
+
+
+def test_rows_of_files_long_gone_are_reported_once_and_forgotten(rig, logs):
+    log, keep, rounds = logs / "app.log", [], 8
+    agent = rig(rotate_grace=Seconds(0.02)).start()
+    try:
+        for n in range(rounds):
+            append(log, lines(n * 10, n * 10 + 10))
+            expect(agent, lines(0, n * 10 + 10))
+            keep.append(log.open("rb"))  # keeps the inode from being used again
+            log.rename(logs / "app.log.1")
+            agent.run_until(
+                lambda n=n: len(agent.stream._open) <= min(n + 1, 2), "the oldest let go"
+            )
+    finally:
+        for file in keep:
+            file.close()
+    assert len(agent.seen(FileGone)) <= rounds
+    agent.loop.run_until_complete(agent.positions.flush())
+    left = list(read_positions(agent.state.positions))
+    assert len(left) <= 3, "the ones that are there, and what was gone since the last look"
+
+
+def test_watches_of_vanished_directories_are_given_back(rig, logs):
+    agent = rig("*/app.log").start()
+    agent.run_until_caught_up()
+    for n in range(5):
+        pod = logs / f"pod{n}"
+        pod.mkdir()
+        append(pod / "app.log", lines(n, n + 1))
+        expect(agent, lines(0, n + 1))
+        (pod / "app.log").unlink()
+        pod.rmdir()
+    agent.run_until(lambda: set(agent.wakeup._directories) == {str(logs)}, "the watches", seconds=5)
+    run_until_let_go(agent, logs)
