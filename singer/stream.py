@@ -30,7 +30,7 @@ from singer.base.events import (
     ScanFailed,
 )
 from singer.base.ports import PositionStore
-from singer.base.position import NO_MARK, Mark, Position
+from singer.base.position import NO_MARK, Position
 from singer.files.inquiry import Finding, Findings, Inquiry, Suspect
 from singer.files.lineage import bases, lineage_of
 from singer.files.openfile import OpenFile
@@ -334,15 +334,16 @@ class Stream:
 
     def _finalise(self, tracked: _Tracked) -> None:
         file = tracked.file
-        if file.final_since is None:
-            file.final_since = self._services.loop.time()
-            self._services.emit(
-                FileRotated(
-                    stream=self.config.name,
-                    path=file.path,
-                    to=None if file.deleted else file.seen_at,
-                )
+        if file.final_since is not None:
+            return
+        file.final_since = self._services.loop.time()
+        self._services.emit(
+            FileRotated(
+                stream=self.config.name,
+                path=file.path,
+                to=None if file.deleted else file.seen_at,
             )
+        )
         for pipeline in tracked.pipelines.values():
             pipeline.wake()
 
@@ -412,11 +413,11 @@ class Stream:
             self._admit(finding, entries)
         return findings.unsettled
 
-    def _live(self, homeless: Position | None) -> dict[str, list[Mark]]:
-        """The fingerprints of the files that are at their paths, but for one that left."""
+    def _live(self, homeless: Position | None) -> dict[str, list[Position]]:
+        """The rows of the files that are at their paths, but for one whose content left."""
         return {
             path: [
-                pipeline.position.identity.fingerprint
+                pipeline.position
                 for pipeline in tracked.pipelines.values()
                 if homeless is None or pipeline.position.id != homeless.id
             ]

@@ -25,6 +25,8 @@ from singer.files.marks import agrees, tail_agrees
 from singer.files.opening import open_regular
 from singer.files.stat import FileStat, stat_fd
 
+#: A file that was written to so lately may still be growing into the copy of another.
+_COPYING_NS: Final = 2_000_000_000
 #: How far back `start: end` looks for the beginning of the last line.
 _LINE_SEARCH_BYTES: Final = 1 << 20
 
@@ -98,9 +100,8 @@ class Inquiry:
     """The question for one stream.
 
     `rows` are all rows for the suspects' inode numbers, `orphans` rows of the suspects' paths
-    whose inode was not seen. `live` are, by path, the fingerprints of the file that is there and
-    open. `at_end` are destinations that see the stream for the first time
-    and skip what is there.
+    whose inode was not seen. `live` are, by path, the rows of the file that is there and open.
+    `at_end` are destinations that see the stream for the first time and skip what is there.
     """
 
     stream: str
@@ -108,7 +109,7 @@ class Inquiry:
     suspects: Sequence[Suspect]
     rows: Iterable[Position]
     orphans: Iterable[Position]
-    live: Mapping[str, Sequence[Mark]]
+    live: Mapping[str, Sequence[Position]]
     at_end: frozenset[str]
     now_ns: int
 
@@ -172,19 +173,27 @@ class Inquiry:
         os.close(finding.fd)
 
     def _is_copy_of_live(self, finding: Finding) -> bool:
-        """Whether a sibling without a past begins as the file at its path does.
+        """Whether a sibling without a past holds what was read from the file at its path.
 
         Then it is the copy that copytruncate makes: what it holds is delivered from the file
-        itself, or, once that is truncated, from where the row that moves here says.
+        itself, or, once that is truncated, from where the row that moves here says. While it is
+        being written, its beginning must do.
         """
-        suspect = finding.suspect
+        suspect, stat = finding.suspect, finding.stat
         if suspect.current or any(e.verdict is not Verdict.NEW for e in finding.entries.values()):
             return False
-        fingerprints = [mark for mark in self.live.get(suspect.lineage, ()) if mark.length]
+        content = _Content(finding.fd)
         try:
-            return any(agrees(finding.fd, mark) for mark in fingerprints)
+            for row in self.live.get(suspect.lineage, ()):
+                mark = row.identity.fingerprint
+                growing = self.now_ns - stat.mtime_ns < _COPYING_NS and stat.size < row.offset
+                if is_copy(stat, row, content) or (
+                    growing and mark.length and content.fingerprint_agrees(mark)
+                ):
+                    return True
         except ReadError:
             return False
+        return False
 
     def _judge(
         self, finding: Finding, rows: Mapping[tuple[str, int], Sequence[Position]]

@@ -13,7 +13,7 @@ from singer.base.backoff import Backoff
 from singer.base.batch import RecordBatch
 from singer.base.config import ClusterConfig
 from singer.base.errors import ClusterError, DeliveryError, FatalProducerError
-from singer.base.events import Emit
+from singer.base.events import Emit, InternalError
 from singer.base.ports import Clock, Receipt, Route
 from singer.kafka import errors, topology
 from singer.kafka.embedded import EmbeddedCluster
@@ -24,6 +24,7 @@ from singer.kafka.events import (
     ClusterDown,
     ClusterUp,
     ProducerBroken,
+    ProducerNotReplaced,
     RequestRefused,
 )
 from singer.kafka.handle import Handle
@@ -47,8 +48,8 @@ _PROBE_BACKOFF_SECONDS: Final = (1.0, 15.0)
 #: How long librdkafka gets to end.
 _CLOSE_SECONDS: Final = 5.0
 
-#: Between two replacements of a producer that breaks again and again, and how long one has to
-#: live to count as sound.
+#: Between two replacements of a producer that breaks again and again or cannot be made, and how
+#: long one has to live to count as sound.
 _REPLACE_BACKOFF_SECONDS: Final = (0.1, 60.0)
 _SOUND_SECONDS: Final = 120.0
 
@@ -98,13 +99,16 @@ class KafkaCluster:
         self._replacing: asyncio.Task[None] | None = None
         self._replace_backoff = Backoff(*_REPLACE_BACKOFF_SECONDS)
         self._replaced = clock.monotonic()
+        self._obstacle = ""
+        self._closed = False
 
     # --- life -------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Make the producer. Does not wait for the cluster, which may be down.
 
-        Raises InputError where librdkafka does not take the properties.
+        Raises InputError where librdkafka does not take the properties, ClusterError without
+        descriptors.
         """
         self._producer = ColumnarProducer(self._settings, self)
         self._watching = asyncio.get_running_loop().create_task(self._watch())
@@ -117,6 +121,7 @@ class KafkaCluster:
 
     async def close(self) -> None:
         """End the producer; what is under way may be lost and its receipts never complete."""
+        self._closed = True
         tasks = [t for t in (self._watching, self._probing, self._replacing) if t is not None]
         for task in tasks:
             task.cancel()
@@ -138,10 +143,9 @@ class KafkaCluster:
         Raises TopicError (absent, not authorised), ClusterError (no broker answers).
         """
         if self._replacing is not None:
-            try:
-                await asyncio.wait_for(asyncio.shield(self._replacing), ASK_SECONDS)
-            except TimeoutError as error:
-                raise ClusterError(f"produce to {topic}: {self._broken_reason()}") from error
+            await asyncio.wait((self._replacing,), timeout=ASK_SECONDS)
+            if self._replacing is not None:
+                raise ClusterError(f"produce to {topic}: {self._broken_reason()}")
         await self._topologies.ready(topic)
 
     def send(self, topic: str, route: Route, batch: RecordBatch) -> Receipt:
@@ -206,6 +210,8 @@ class KafkaCluster:
 
     def broken(self, code: int, reason: str) -> None:
         """The producer is done for."""
+        if self._closed:
+            return
         cause = f"{reason}{errors.advise(code)}"
         self._emit(ProducerBroken(cluster=self.name, cause=cause))
         if self._replacing is None:
@@ -224,6 +230,8 @@ class KafkaCluster:
         return self.producer.handle
 
     def _broken_reason(self) -> str:
+        if self._obstacle:
+            return self._obstacle
         fatal = self._producer.fatal if self._producer is not None else None
         return fatal[1] if fatal else "the producer is being replaced"
 
@@ -240,12 +248,15 @@ class KafkaCluster:
             producer = self._producer
             if producer is None or self._replacing is not None:
                 continue
-            if producer.outstanding and loop.time() - producer.progress > _STALLED_SECONDS:
-                self._topologies.suspect(stalled=True)
-            self._topologies.look()
+            try:
+                if producer.outstanding and loop.time() - producer.progress > _STALLED_SECONDS:
+                    self._topologies.suspect(stalled=True)
+                self._topologies.look()
+            except Exception as error:  # noqa: BLE001  # leaders that move must still be noticed
+                self._emit(InternalError.of(f"watch cluster {self.name}", error))
 
     def _probe_soon(self) -> None:
-        if self._probing is None:
+        if self._probing is None and not self._closed:
             self._probing = asyncio.get_running_loop().create_task(self._probe())
 
     async def _probe(self) -> None:
@@ -254,32 +265,53 @@ class KafkaCluster:
         try:
             while True:
                 await asyncio.sleep(backoff.next())
+                if self._replacing is not None:
+                    continue  # there is nothing to ask through
                 try:
                     await topology.probe(self._handle(), _PROBE_SECONDS)
                 except DeliveryError:
                     if self._up:
-                        self._probing = None
+                        backoff.reset()
                         self._down()
-                        return
+                except Exception as error:  # noqa: BLE001  # or it would stay down for ever
+                    self._emit(InternalError.of(f"connect to cluster {self.name}", error))
                 else:
                     self.alive()
                     return
         finally:
-            if self._probing is asyncio.current_task():
-                self._probing = None
+            self._probing = None
 
     async def _replace(self) -> None:
-        """A new producer in place of a broken one, once nothing of the old is under way."""
+        """A new producer in place of a broken one, once nothing of the old is under way.
+
+        Tried until it works: were it given up once, a certificate that was just being renewed
+        would stop all delivery until somebody restarts the agent.
+        """
         try:
             old = self.producer
-            await old.settle()
-            if not await old.close(_CLOSE_SECONDS):
-                self._emit(ClientLeftBehind(cluster=self.name, seconds=_CLOSE_SECONDS))
             if self.clock.monotonic() - self._replaced > _SOUND_SECONDS:
                 self._replace_backoff.reset()
-            await asyncio.sleep(self._replace_backoff.next())
+            delay_seconds = self._replace_backoff.next()
+            while self._producer is old:
+                try:
+                    await old.settle()
+                    if not await old.close(_CLOSE_SECONDS):
+                        self._emit(ClientLeftBehind(cluster=self.name, seconds=_CLOSE_SECONDS))
+                    await asyncio.sleep(delay_seconds)
+                    self._producer = ColumnarProducer(self._settings, self)
+                except Exception as error:  # noqa: BLE001  # whatever it is, it has to be tried again
+                    delay_seconds = self._replace_backoff.next()
+                    self._not_replaced(error, delay_seconds)
             self._replaced = self.clock.monotonic()
-            self._producer = ColumnarProducer(self._settings, self)
             self._topologies.doubt()
         finally:
             self._replacing = None
+            self._obstacle = ""
+
+    def _not_replaced(self, error: Exception, retry_seconds: float) -> None:
+        self._obstacle = str(error) or repr(error)
+        self._emit(
+            ProducerNotReplaced(
+                cluster=self.name, cause=self._obstacle, retry_seconds=retry_seconds
+            )
+        )

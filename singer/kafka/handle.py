@@ -31,6 +31,9 @@ EVENTS_PER_TURN: Final = 64
 #: How long one wait in `rd_kafka_flush` lasts: what a `close` may have to wait for it.
 _FLUSH_SLICE_MS: Final = 200
 
+#: Between two attempts to get a thread in which a handle can end.
+_END_AGAIN_SECONDS: Final = 1.0
+
 
 class Listener(Protocol):
     """Hears a handle's events; called on the loop, must not raise or block."""
@@ -65,12 +68,16 @@ class Handle:
         self._numbers = itertools.count(1)
         self._calls: set[asyncio.Future[Any]] = set()
         self._closed = False
-        self.pointer = _create(settings)
+        self._eventfd = _eventfd()
+        try:
+            self.pointer = _create(settings)
+        except BaseException:
+            os.close(self._eventfd)
+            raise
         #: The largest record it takes: value and key, in bytes.
         self.max_record_bytes = int(_get(self.pointer, "message.max.bytes"))
         rd.set_log_queue(self.pointer, None)
         self._queue: int = rd.queue_get_main(self.pointer)
-        self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         rd.queue_io_event_enable(self._queue, self._eventfd, struct.pack("=Q", 1), 8)
         loop.add_reader(self._eventfd, self._readable)
         # The eventfd is signalled only when the queue turns from empty to non-empty, and it may
@@ -246,7 +253,13 @@ class Handle:
     async def _end(self, keep: object) -> None:
         while self._calls:  # destroying a handle under a call would crash the process
             await asyncio.wait(tuple(self._calls))
-        await in_thread("singer-kafka-destroy", partial(self._destroy, keep))
+        while True:
+            try:
+                await in_thread("singer-kafka-destroy", partial(self._destroy, keep))
+            except ClusterError:  # no thread to be had; until then `keep` must not be freed
+                await asyncio.sleep(_END_AGAIN_SECONDS)
+            else:
+                return
 
     def _destroy(self, keep: object) -> object:
         self.purge()
@@ -260,6 +273,16 @@ class Handle:
 
 #: Handles, and the memory they read, that could not be ended: freed with the process.
 _LEFT_BEHIND: Final[list[object]] = []
+
+
+def _eventfd() -> int:
+    """Made before the handle, which would be left running without it."""
+    try:
+        return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    except OSError as error:
+        raise ClusterError(
+            f"create producer: {os.strerror(error.errno or 0)}: raise the limit of open files"
+        ) from error
 
 
 def _create(settings: Mapping[str, str]) -> int:

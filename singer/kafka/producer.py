@@ -20,7 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singer.base.batch import Bytes, Int32s, Int64s, RecordBatch
-from singer.base.errors import FatalProducerError, InvariantError
+from singer.base.errors import (
+    ClusterError,
+    DeliveryError,
+    FatalProducerError,
+    InvariantError,
+    SingerError,
+)
 from singer.base.ports import Receipt, Route
 from singer.kafka import errors
 from singer.kafka import librdkafka as rd
@@ -137,8 +143,9 @@ class ColumnarProducer:
                 return False
             # In slices, because rows may wander from the main handle to the quarantine.
             slice_seconds = min(left, _DRAIN_SLICE_SECONDS)
-            for channel in self._channels():
-                await channel.handle.flush(slice_seconds)
+            with contextlib.suppress(DeliveryError):  # no thread to flush in: linger ends too
+                for channel in self._channels():
+                    await channel.handle.flush(slice_seconds)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), slice_seconds)
         return True
@@ -168,6 +175,7 @@ class ColumnarProducer:
                     reason = f"produce to {sending.topic}: {self._fatal[1]}"
                     sending.receipt.set_exception(FatalProducerError(reason))
         self._live.clear()
+        self._idle.set()
         return all(done)
 
     def _channels(self) -> list[_Channel]:
@@ -245,7 +253,12 @@ class ColumnarProducer:
         order among themselves, and the main handle's large requests go on meanwhile.
         """
         if self._quarantine is None:
-            self._quarantine = _Channel({**self._settings, **QUARANTINE}, self, self._loop)
+            try:
+                self._quarantine = _Channel({**self._settings, **QUARANTINE}, self, self._loop)
+            except SingerError as error:  # such as a certificate that is just being renewed
+                reason = f"produce to {sending.topic}: {error}"
+                sending.fail(rows, lambda settled: ClusterError(reason, settled=settled))
+                return
         self._quarantine.submit(sending, rows, partition)
 
     def _finished(self, sending: Sending) -> None:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from singer.base.errors import ClusterError
+
 Result = TypeVar("Result")
 
 
@@ -15,6 +17,8 @@ def in_thread(name: str, work: Callable[[], Result]) -> asyncio.Future[Result]:
 
     The loop's default executor is of no use here: its few threads are shared with everything
     else, and the interpreter waits for them at exit, for ever if a call hangs.
+
+    Raises ClusterError when the system gives no thread.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
@@ -38,5 +42,10 @@ def in_thread(name: str, work: Callable[[], Result]) -> asyncio.Future[Result]:
         except RuntimeError:  # the loop is closed: nobody waits any more
             return
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    try:
+        threading.Thread(target=run, name=name, daemon=True).start()
+    except RuntimeError as error:
+        raise ClusterError(
+            f"start thread {name}: {error}: raise the limit of tasks (TasksMax, ulimit -u)"
+        ) from error
     return future

@@ -127,7 +127,11 @@ class Topologies:
         if entry.learning is None:
             entry.learning = asyncio.get_running_loop().create_task(self._learn(entry))
             entry.learning.add_done_callback(_seen)
-        await asyncio.shield(entry.learning)
+        learning = entry.learning
+        await asyncio.wait((learning,))
+        if learning.cancelled():
+            raise ClusterError(f"describe topic {topic}: cluster {self._cluster} is closed")
+        learning.result()
 
     def suspect(self, *, stalled: bool = False) -> None:
         """Something is wrong with the connections: leaders may have moved.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import pathlib
 import socket
 import threading
@@ -304,13 +303,14 @@ def test_a_producer_that_cannot_be_replaced_is_tried_again(tmp_path: pathlib.Pat
             certificate.unlink()  # as while it is renewed
             break_producer(cluster)
             await until(lambda: len(harness.heard(ProducerNotReplaced)) > 1, "it is tried twice")
-            first, second, *_ = harness.heard(ProducerNotReplaced)
+            first, *_ = harness.heard(ProducerNotReplaced)
             assert first.message().startswith("replace producer of cluster main: create producer: ")
             assert "correct the cluster's properties" in first.message()
-            assert first.retry_seconds < second.retry_seconds * 4  # type: ignore[attr-defined]
             with pytest.raises(FatalProducerError, match="lost count"):
                 await cluster.send("t", 0, batch_of([b"a"]))
-            with pytest.raises(ClusterError, match=r"produce to t: create producer: .*ca\.pem"):
+            with pytest.raises(
+                ClusterError, match=r"produce to t: create producer: ssl\.ca\.location"
+            ):
                 await cluster.ready("t")
             assert await cluster.drain(0.0)
             certificate.write_text(CERTIFICATE)
@@ -329,6 +329,7 @@ def test_close_ends_the_tries_to_replace_a_producer(tmp_path: pathlib.Path) -> N
     properties = {"security.protocol": "ssl", "ssl.ca.location": str(certificate)}
 
     async def main() -> None:
+        before = asyncio.all_tasks()
         harness = Harness("127.0.0.1:1", properties=properties)
         async with started(harness) as cluster:
             certificate.unlink()
@@ -340,7 +341,7 @@ def test_close_ends_the_tries_to_replace_a_producer(tmp_path: pathlib.Path) -> N
             await waiting
         cluster.broken(45, "too late")
         cluster.trouble(-187, "too late")
-        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert asyncio.all_tasks() == before
 
     run(main())
 
@@ -351,20 +352,20 @@ def test_without_threads_questions_fail_and_are_asked_again() -> None:
         harness = Harness(server.bootstrap)
         async with started(harness) as cluster:
             await until(lambda: harness.heard(ClusterDown), "the outage is told")
-            server.set_up()
             with no_threads():
-                asked = len(os.listdir("/proc/self/task"))
-                assert asked > 1  # those of librdkafka go on
-                cluster.send("t", 0, batch_of([b"a"]))
-                assert not await cluster.drain(0.0)
+                receipt = cluster.send("t", 0, batch_of([b"a"]))
+                assert not await cluster.drain(2.0)  # longer than until the next probe
                 with pytest.raises(ClusterError, match="start thread"):
                     await cluster.producer.handle.call("probe", lambda: None)
+            server.set_up()
+            await until(lambda: cluster.is_up, "the recovery is told")
+            assert await receipt == Settlement()
+            with no_threads():
                 break_producer(cluster)
                 await until(lambda: harness.heard(ClientLeftBehind), "the old one does not end")
             await until(lambda: cluster.producer.fatal is None, "it is replaced")
             await cluster.ready("t")
             assert await cluster.send("t", 1, batch_of([b"b"])) == Settlement()
-            assert cluster.is_up
 
     with embedded() as server:
         run(main(server))
@@ -385,17 +386,6 @@ def test_the_watch_survives_a_bug() -> None:
             await until(lambda: topology.leaders[0] == 2, "the watch goes on")
 
     with embedded(brokers=2) as server:
-        run(main(server))
-
-
-def test_a_topic_that_an_embedded_cluster_does_not_make_is_a_topic_error() -> None:
-    async def main(server: EmbeddedCluster) -> None:
-        harness = Harness(server.bootstrap, create=server)
-        async with started(harness) as cluster:
-            with pytest.raises(TopicError, match="create topic"):
-                await cluster.ready("t" * 300)
-
-    with embedded() as server:
         run(main(server))
 
 

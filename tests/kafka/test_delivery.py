@@ -132,7 +132,9 @@ def test_any_reports_settle_every_row_exactly_once(sizes: list[int], data: st.Da
             codes = np.full(high - low, 29 if request in failing else 0, np.int32)
             for failure in lane.walk(np.arange(low, high), codes):
                 failed.append((failure.sending, failure.rows.tolist()))
-                failure.sending.fail(failure.rows, lambda settled: TopicError("no", settled=settled))
+                failure.sending.fail(
+                    failure.rows, lambda settled: TopicError("no", settled=settled)
+                )
         assert lane.expected == lane.next == total
         assert lane.is_next(total)
         first = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import weakref
 
 import numpy as np
@@ -17,6 +18,8 @@ from singer.base.errors import ClusterError, FatalProducerError, InputError, Top
 from singer.base.ports import Settlement
 from singer.kafka import librdkafka as rd
 from singer.kafka.embedded import API_PRODUCE, EmbeddedCluster
+from singer.kafka.producer import ColumnarProducer
+from singer.kafka.properties import DEFAULTS
 from tests.kafka.support import (
     Remembering,
     batch_of,
@@ -241,6 +244,31 @@ def test_a_request_too_large_isolates_the_culprit() -> None:
     assert owner.refusals == [("t", 20, KafkaError.MSG_SIZE_TOO_LARGE)]
 
 
+def test_a_quarantine_that_cannot_be_made_fails_the_batch_and_is_tried_again() -> None:
+    lines = [b"a", b"b", b"c"]
+
+    async def main(cluster: EmbeddedCluster) -> None:
+        properties = {**DEFAULTS, "log.queue": "true", "bootstrap.servers": cluster.bootstrap}
+        made = ColumnarProducer(properties, Remembering())
+        try:
+            await made.produce("t", 0, batch_of([b"before"]))
+            properties["ssl.key.pem"] = "being renewed"
+            properties["security.protocol"] = "ssl"
+            cluster.push_errors(API_PRODUCE, [KafkaError.MSG_SIZE_TOO_LARGE])
+            with pytest.raises(ClusterError, match=r"produce to t: create producer: ssl\.key\.pem"):
+                await made.produce("t", 0, batch_of(lines))
+            assert made.outstanding == 0
+            del properties["ssl.key.pem"], properties["security.protocol"]
+            cluster.push_errors(API_PRODUCE, [KafkaError.MSG_SIZE_TOO_LARGE])
+            assert await made.produce("t", 0, batch_of(lines)) == Settlement()
+        finally:
+            assert await made.close(10.0)
+
+    with embedded() as cluster:
+        run(main(cluster))
+        assert values(consume(cluster.bootstrap, "t", 4, 4)) == [b"before", *lines]
+
+
 def test_a_refused_request_between_others_in_flight() -> None:
     """Its records come late, in order; all others keep their order."""
     owner = Remembering()
@@ -440,6 +468,21 @@ def test_a_full_queue_fails_the_rest_and_recovers() -> None:
         run(main(cluster))
         expected = [b"%d" % n for n in range(10)] + [b"after"]
         assert values(consume(cluster.bootstrap, "t", 4, 11)) == expected
+
+
+def test_without_descriptors_no_producer_is_made() -> None:
+    async def main() -> None:
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        try:
+            with pytest.raises(ClusterError, match="create producer: Too many open files"):
+                ColumnarProducer({}, Remembering())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    run(main())
 
 
 def test_wrong_properties_are_named() -> None:

@@ -45,7 +45,6 @@ class Files(RuleBasedStateMachine):
         self.deleted: list[ModelFile] = []
         self.disturbed = False  # something happened that may deliver twice
         self.known: set[int] = set()
-        self.seen_paths: set[str] = set()
         self.rig = Rig(
             os.path.join(self.root, "state"),
             [os.path.join(self.logs, "*.log")],
@@ -107,9 +106,8 @@ class Files(RuleBasedStateMachine):
             to = f"old-{self.rotations}" if odd else f"{name}.{self.rotations}"
             os.rename(self.path(name), self.path(to))
             file = self.files.pop(name)
-            # Never seen, and under a name that no rule covers or beside a path that was never seen
-            # either: nothing says that it is ours.
-            if not self.known_to_agent(file, to) and (odd or name not in self.seen_paths):
+            # Never seen, and under a name that no rule covers: nothing says that it is ours.
+            if not self.known_to_agent(file, to) and odd:
                 file.optional |= self.unsaved(file)
             self.past.append(file)
 
@@ -170,10 +168,6 @@ class Files(RuleBasedStateMachine):
     def remember(self) -> None:
         """Files whose rows are on disk by now."""
         self.known |= {key[1] for key in self.rig.stream._open}
-        self.seen_paths |= {tracked.file.path.rsplit("/", 1)[1] for tracked in self.tracked()}
-
-    def tracked(self):
-        return self.rig.stream._open.values()
 
     @precondition(lambda self: self.rig.running and self.writer.up)
     @rule()

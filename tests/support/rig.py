@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
+
+import pytest
 
 from singer.base.batch import RecordBatch
 from singer.base.clock import SystemClock
@@ -20,6 +24,7 @@ from singer.base.events import Event, InternalError
 from singer.base.ledger import Ledger
 from singer.base.ports import Receipt, Rejection, Route, Settlement
 from singer.budget import Budget
+from singer.files.source import Outcome, Source
 from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
 from singer.files.walk import Walker
@@ -109,6 +114,51 @@ class LoopbackWriter:
 
     async def close(self) -> None:
         return None
+
+
+class SlowDisk:
+    """Once `arm`ed, nothing is in the page cache, and one cold read is held up until `release`.
+
+    It is the `number`th one, counted from 1. Its thread has read the bytes by then; only the loop
+    has not heard of it.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._preadv = os.preadv
+        self._read_cold = Source.read_cold
+        self._number = self._reads = 0
+        self._gate = threading.Event()
+        self._held_up = threading.Event()
+        monkeypatch.setattr(os, "preadv", self._uncached)
+        slow = self._slow
+
+        def read_cold(source: Source, want: int) -> Outcome:
+            return slow(source, want)
+
+        monkeypatch.setattr(Source, "read_cold", read_cold)  # a function, so that it is bound
+
+    def arm(self, *, number: int = 1) -> None:
+        self._number = number
+
+    def holds_one_up(self) -> bool:
+        return self._held_up.is_set()
+
+    def release(self) -> None:
+        self._gate.set()
+
+    def _uncached(self, fd, buffers, offset, flags=0):
+        if self._number and flags & os.RWF_NOWAIT:
+            raise BlockingIOError
+        return self._preadv(fd, buffers, offset, flags)
+
+    def _slow(self, source: Source, want: int) -> Outcome:
+        self._reads += bool(self._number)
+        number = self._reads
+        outcome = self._read_cold(source, want)
+        if number and number == self._number:
+            self._held_up.set()
+            assert self._gate.wait(20), "the test lets it go on"
+        return outcome
 
 
 class Rig:
@@ -266,10 +316,10 @@ class Rig:
 
     def _release(self) -> None:
         self.running = False
-        tasks = asyncio.all_tasks(self.loop)
-        for task in tasks:
-            task.cancel()
-        if tasks:
+        self.stream._stopping = True  # noqa: SLF001
+        while tasks := asyncio.all_tasks(self.loop):  # what ends may begin another
+            for task in tasks:
+                task.cancel()
             self.loop.run_until_complete(asyncio.wait(tasks, timeout=5.0))
         self.stream.close()
         self.wakeup.close()
