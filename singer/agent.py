@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import random
 import resource
 import signal
 import socket
@@ -33,7 +34,7 @@ from singer.base.events import (
     InternalError,
     LedgerBalance,
     PositionsUnwritten,
-    ScanFailed,
+    UpkeepFailed,
 )
 from singer.base.ledger import Ledger
 from singer.base.ports import Clock
@@ -54,7 +55,7 @@ from singer.stream import Stream
 from singer.writers.dead_letters import DeadLetters
 from singer.writers.kafka import KafkaWriter
 
-#: How often positions of files that are gone are looked for; the first time after a part of it.
+#: Positions of files that are gone are looked for this often, or up to ten times as often: jitter.
 _UPKEEP_SECONDS: Final = 6 * 3600.0
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 #: How long the loop waits for a busy thread of ours to let go of the interpreter; the default of
@@ -277,7 +278,7 @@ class Agent:
         if self._positions.recovered:
             await self._try("accept the recovered positions", self._positions.accept_recovery())
         while True:
-            await asyncio.sleep(_UPKEEP_SECONDS)
+            await asyncio.sleep(_UPKEEP_SECONDS * random.uniform(0.1, 1.0))  # noqa: S311  # jitter
             await self._try("drop positions of files long gone", self._prune())
 
     async def _prune(self) -> None:
@@ -294,9 +295,7 @@ class Agent:
         try:
             await work
         except StateError as error:
-            self._emit(
-                ScanFailed(stream="*", cause=f"{step}: {error}", retry_seconds=_UPKEEP_SECONDS)
-            )
+            self._emit(UpkeepFailed(step=step, cause=str(error)))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -329,20 +328,15 @@ class Agent:
     async def _wind_up(self) -> None:
         deadline_seconds = self._config.agent.drain_deadline
         self._emit(AgentStopping(cause=self._stop_cause, deadline_seconds=deadline_seconds))
-        await asyncio.gather(*(stream.stop() for stream in self.streams))
-        settled = False
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(deadline_seconds):
-                drained = (c.drain(deadline_seconds) for c in self._clusters.values())
-                settles = (stream.settle() for stream in self.streams)
-                settled = all((await asyncio.gather(*drained, *settles))[len(self._clusters) :])
-        if not settled:
-            self._status = self._status or os.EX_TEMPFAIL
         try:
-            await self._positions.close()
-        except StateError as error:
-            self._emit(PositionsUnwritten(cause=str(error)))
-        self._close_books()
+            if not await self._settle(deadline_seconds):
+                self._status = self._status or os.EX_TEMPFAIL
+        finally:
+            try:
+                await self._positions.close()
+            except StateError as error:
+                self._emit(PositionsUnwritten(cause=str(error)))
+            self._close_books()
         for task in self._tasks:
             task.cancel()
         for arrivals in self._arrivals:
@@ -354,6 +348,17 @@ class Agent:
             embedded.close()
         for stream in self.streams:
             stream.close()
+
+    async def _settle(self, deadline_seconds: float) -> bool:
+        """Read no more, and wait for what was sent; whether all of it is delivered."""
+        await asyncio.gather(*(stream.stop() for stream in self.streams))
+        settled = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline_seconds):
+                drained = (c.drain(deadline_seconds) for c in self._clusters.values())
+                settles = (stream.settle() for stream in self.streams)
+                settled = all((await asyncio.gather(*drained, *settles))[len(self._clusters) :])
+        return settled
 
     def _close_books(self) -> None:
         for account in self.ledger:

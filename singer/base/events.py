@@ -441,6 +441,19 @@ class AgentStopped(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpkeepFailed(Event):
+    """Something done now and then did not work; it is done again."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+    step: str
+    cause: str
+
+    def message(self) -> str:
+        """What, and why."""
+        return f"{self.step}: {self.cause}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PositionsUnwritten(Event):
     """Positions could not be committed at the stop: their records will be sent again."""
 

@@ -28,7 +28,9 @@ def ask(logs):
     """Answers about suspects; closes what was found, and says if anything else is left open."""
     findings = []
 
-    def answer(suspects, *, rows=(), orphans=(), live=None, at_end=(), destinations=("out",)):
+    def answer(
+        suspects, *, rows=(), orphans=(), live=None, at_end=(), destinations=("out",), now_ns=NOW_NS
+    ):
         inquiry = Inquiry(
             stream="s",
             destinations=destinations,
@@ -37,7 +39,7 @@ def ask(logs):
             orphans=orphans,
             live=live or {},
             at_end=frozenset(at_end),
-            now_ns=NOW_NS,
+            now_ns=now_ns,
         )
         findings.append(inquiry.answer())
         return findings[-1]
@@ -268,15 +270,39 @@ def test_a_copy_of_what_is_being_read_is_left_alone(ask, logs):
     log, copy = logs / "app.log", logs / "app.log.1"
     log.write_bytes(os.urandom(2000))
     shutil.copyfile(log, copy)
-    live = {str(log): [Mark.of(log.read_bytes()[:1024])]}
+    live = {str(log): [row_of(log, 1500)]}
     assert not ask([suspect(copy, log)], live=live).found
+    (found,) = ask([suspect(copy, log)]).found
+    assert found.entries["out"].position.offset == 0, "of nothing that is being read"
 
 
-def test_a_sibling_that_only_begins_like_what_is_being_read_is_found(ask, logs):
+def test_a_copy_that_is_still_being_written_is_left_alone_for_a_while(ask, logs):
+    log, copy = logs / "app.log", logs / "app.log.1"
+    log.write_bytes(os.urandom(5000))
+    copy.write_bytes(log.read_bytes()[:2000])
+    live = {str(log): [row_of(log, 4000)]}
+    now_ns = copy.stat().st_mtime_ns
+    assert not ask([suspect(copy, log)], live=live, now_ns=now_ns).found
+    hour_ns = 3600 * 10**9
+    (found,) = ask([suspect(copy, log)], live=live, now_ns=now_ns + hour_ns).found
+    assert found.entries["out"].position.offset == 0, "in doubt it is read"
+
+
+def test_a_known_file_is_never_taken_for_a_copy(ask, logs):
+    log, older = logs / "app.log", logs / "app.log.1"
+    log.write_bytes(os.urandom(2000))
+    shutil.copyfile(log, older)
+    live = {str(log): [row_of(log, 1500)]}
+    (found,) = ask([suspect(older, log)], rows=[row_of(older, 300, lineage=log)], live=live).found
+    assert found.entries["out"].position.offset == 300
+
+
+@pytest.mark.parametrize("delivered", [39, 2000])
+def test_a_sibling_that_only_begins_like_what_is_being_read_is_found(ask, logs, delivered):
     log, older = logs / "app.log", logs / "app.log.1"
     header = b"# a header that every file begins with\n"
-    log.write_bytes(header)
+    log.write_bytes(header + os.urandom(3000))
     older.write_bytes(header + b"lines that are nowhere else\n" * 100)
-    live = {str(log): [Mark.of(header)]}
+    live = {str(log): [row_of(log, delivered)]}
     (found,) = ask([suspect(older, log)], live=live).found
     assert found.entries["out"].position.offset == 0

@@ -310,8 +310,6 @@ class Rig:
         """As SIGKILL: what is not committed by now never will be."""
         self.positions._pending.clear()
         self.positions._end()
-        for writer in self.writers.values():
-            writer._waiting.clear()
         self._release()
 
     def _release(self) -> None:
@@ -321,6 +319,8 @@ class Rig:
             for task in tasks:
                 task.cancel()
             self.loop.run_until_complete(asyncio.wait(tasks, timeout=5.0))
+        for writer in self.writers.values():
+            writer._waiting.clear()  # noqa: SLF001  # what was sent while it ended
         self.stream.close()
         self.wakeup.close()
         self.breaker.close()
