@@ -217,17 +217,44 @@ def test_growth_between_the_last_look_and_the_watch_is_not_missed(rig, log, monk
     append(log, lines(0, 10))
     agent = rig().start()
     agent.stream._rescan_seconds = 60.0  # no look comes to help
+    agent.run_until(lambda: agent.writer.arrived == lines(0, 10), "the first lines")
+    agent.run_for(0.2)  # the looks of the start are over
     arm, slipped_in = agent.wakeup.arm, []
 
     def late(fd, key, callback):
-        if agent.writer.arrived and not slipped_in:
+        if not slipped_in:
             slipped_in.append(True)
-            append(log, lines(10, 20))
+            append(log, lines(20, 30))
         return arm(fd, key, callback)
 
     monkeypatch.setattr(agent.wakeup, "arm", late)
+    append(log, lines(10, 20))
     agent.run_until(lambda: slipped_in, "the watch")
-    agent.run_until(lambda: agent.writer.arrived == lines(0, 20), "what slipped in", seconds=5)
+    agent.run_until(lambda: agent.writer.arrived == lines(0, 30), "what slipped in", seconds=5)
+
+
+def test_a_cold_read_that_is_given_up_keeps_the_books(rig, log, slow_disk):
+    append(log, lines(0, 10))
+    with log.open("ab") as file:
+        file.write(b"half ")
+    agent = rig().start()
+    agent.run_until(lambda: agent.writer.arrived == lines(0, 10), "the first lines")
+    agent.run_until_caught_up()
+    slow_disk.arm()
+    append(log, [b"a line", *lines(10, 20)])
+    agent.run_until(slow_disk.holds_one_up, "a read of the disk")
+    (pipeline,) = agent.stream.pipelines
+    agent.loop.run_until_complete(pipeline.stop())
+    account(agent).check()
+    assert account(agent).held == len(b"half ")
+    pipeline.abandon(None)
+    account(agent).check()
+    assert (account(agent).held, account(agent).rewound) == (0, len(b"half "))
+    slow_disk.release()
+    assert agent.stop()
+    agent.start()
+    agent.run_until_caught_up()
+    assert agent.writer.arrived == [*lines(0, 10), b"half a line", *lines(10, 20)]
 
 
 # --- the memory budget --------------------------------------------------------------------------
@@ -235,7 +262,7 @@ def test_growth_between_the_last_look_and_the_watch_is_not_missed(rig, log, monk
 
 def test_bytes_that_are_no_record_are_charged(rig, log):
     memory = 8 << 20
-    log.touch()
+    append(log, lines(0, 100, pad=800))  # so that windows are large
     with log.open("r+b") as file:
         file.truncate(100 << 20)  # one line of NULs, and no newline
     agent = rig(memory=memory).start()

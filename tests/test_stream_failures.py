@@ -197,6 +197,23 @@ def test_renamed_away_and_back_nobody_waits_for_ever(rig, logs):
     expect(agent, [*lines(0, 20), b"half and half", *lines(20, 30)])
 
 
+def test_renamed_over_another_file_of_the_stream_the_successor_does_not_wait_for_ever(rig, logs):
+    log = logs / "app.log"
+    append(log, lines(0, 10))
+    with log.open("ab") as file:
+        file.write(b"half ")
+    append(logs / "web.log", lines(100, 110))
+    agent = rig("*.log", rotate_grace=Seconds(30.0)).start()  # the half is never sent as it is
+    expect_all(agent, lines(0, 10) + lines(100, 110))
+    log.rename(logs / "app.log.1")
+    append(log, lines(10, 20))
+    agent.run_until(lambda: len(agent.seen(FileFound)) == 3, "the successor was found")
+    (logs / "app.log.1").rename(logs / "web.log")
+    expect_all(agent, lines(0, 20) + lines(100, 110))
+    append(logs / "web.log", [b"and half"])
+    expect_all(agent, [*lines(0, 20), *lines(100, 110), b"half and half"])
+
+
 def test_a_sibling_that_appears_late_and_that_the_glob_matches_is_read(rig, logs):
     append(logs / "app.log", lines(0, 10))
     agent = rig("app.log*").start()
