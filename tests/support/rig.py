@@ -314,13 +314,13 @@ class Rig:
 
     def _release(self) -> None:
         self.running = False
-        self.stream._stopping = True  # noqa: SLF001
+        self.stream._stopping = True
         while tasks := asyncio.all_tasks(self.loop):  # what ends may begin another
             for task in tasks:
                 task.cancel()
             self.loop.run_until_complete(asyncio.wait(tasks, timeout=5.0))
         for writer in self.writers.values():
-            writer._waiting.clear()  # noqa: SLF001  # what was sent while it ended
+            writer._waiting.clear()  # what was sent while it ended
         self.stream.close()
         self.wakeup.close()
         self.breaker.close()
