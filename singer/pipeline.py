@@ -252,7 +252,7 @@ class Pipeline:
         except DeliveryError as error:
             self._wait_for_destination(error)
             return True
-        affordable = int(self._ceiling.limit / self._cost_per_byte())
+        affordable = int((self._ceiling.limit - _TICKET_BYTES) / self._cost_per_byte())
         room = min(WINDOW_BYTES, affordable) - self._source.held
         await self._ship(min(unread, max(room, _LEAST_READ_BYTES)), State.MORE)
         return True
