@@ -197,12 +197,7 @@ class Pipeline:
         try:
             while not self._stopped:
                 self._again = False
-                self._after = tuple(
-                    older
-                    for older in self._after
-                    if not older.reading_done and older.file.final_since is not None
-                )
-                if self._after or self.changed:
+                if self.changed or (self._after and self._must_wait()):
                     return
                 if self._retry_at:
                     retry_at, self._retry_at = self._retry_at, 0.0
@@ -227,6 +222,15 @@ class Pipeline:
             self._task = None
             if self._again:
                 self.wake()
+
+    def _must_wait(self) -> bool:
+        """Whether an older file of the path is still to be read to its end."""
+        self._after = tuple(
+            older
+            for older in self._after
+            if not older.reading_done and older.file.final_since is not None
+        )
+        return bool(self._after)
 
     async def _turn(self) -> bool:
         """Read and send one window; False when the file ends at the cursor."""

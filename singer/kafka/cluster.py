@@ -292,7 +292,7 @@ class KafkaCluster:
             if self.clock.monotonic() - self._replaced > _SOUND_SECONDS:
                 self._replace_backoff.reset()
             delay_seconds = self._replace_backoff.next()
-            while self._producer is old:
+            while self._producer is old and not self._closed:
                 try:
                     await old.settle()
                     if not await old.close(_CLOSE_SECONDS):

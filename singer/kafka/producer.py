@@ -147,14 +147,17 @@ class ColumnarProducer:
                 for channel in self._channels():
                     await channel.handle.flush(slice_seconds)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), slice_seconds)
+                async with asyncio.timeout(slice_seconds):
+                    await self._idle.wait()
         return True
 
     async def settle(self) -> None:
         """Let what is under way on a broken producer come to its end, then push it there."""
         for _ in range(2):
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), _SETTLE_SECONDS)
+                # Not `wait_for`: before Python 3.12 it can swallow that we are cancelled.
+                async with asyncio.timeout(_SETTLE_SECONDS):
+                    await self._idle.wait()
                 return
             for channel in self._channels():
                 channel.handle.purge()

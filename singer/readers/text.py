@@ -26,6 +26,9 @@ from singer.base.ports import BadRange, Disposal, Framed, State
 PART_BYTES: Final = 256 << 10
 
 _NEWLINE: Final = 10
+#: Up to this length one line at a time is the common case, and worth a way of its own.
+_ONE_LINE_BYTES: Final = 4096
+_FIRST: Final = np.zeros(1, np.int64)
 _TRUNCATE: Final = Oversize.TRUNCATE.value.encode()
 
 
@@ -67,6 +70,10 @@ class TextReader:
         `scanned` bytes at its start are known to hold no newline. With MORE an unterminated last
         line is left unconsumed, up to `max_record`; with QUIET and FINAL it is a record.
         """
+        if len(window) <= _ONE_LINE_BYTES and not (scanned or resume):
+            text = window.tobytes()
+            if text.find(b"\n") == len(text) - 1 and 0 < len(text) <= self._max_record:
+                return _one_line(window, offset)
         newlines = np.flatnonzero(window[scanned:] == _NEWLINE)
         if scanned:
             newlines += scanned
@@ -170,6 +177,22 @@ def _framed(
         scanned=len(window),
         bad=tuple(bad),
         resume=resume,
+    )
+
+
+def _one_line(window: Bytes, offset: int) -> Framed:
+    """A window that is one whole line: what a tailed file shows most of the time."""
+    size = len(window)
+    return Framed(
+        batch=RecordBatch(
+            buffer=window,
+            starts=_FIRST,
+            lengths=np.array((size - 1,), np.int32),
+            ends=np.array((offset + size,), np.int64),
+            span=(offset, offset + size),
+        ),
+        consumed=size,
+        scanned=size,
     )
 
 

@@ -316,6 +316,7 @@ def test_a_producer_that_cannot_be_replaced_is_tried_again(tmp_path: pathlib.Pat
             certificate.write_text(CERTIFICATE)
             await until(lambda: cluster.producer is not broken, "it is replaced")
             renewed = cluster.producer
+            harness.clock.ahead += 200.0  # it lived long enough to count as sound
             break_producer(cluster)  # and a broken one is noticed again
             await until(lambda: cluster.producer is not renewed, "it is replaced again")
             assert len(harness.heard(ProducerBroken)) == 2

@@ -71,7 +71,9 @@ class KafkaCluster:
             self._await_member(broker)
         probe = self.create_topic("probe", partitions=1)
         wait_until(
-            lambda: len(self.replicas_in_sync(probe)[0]) == len(RACKS), START_SECONDS, self._tails
+            lambda: len(self.replicas_in_sync(probe).get(0, ())) == len(RACKS),
+            START_SECONDS,
+            self._tails,
         )
 
     def close(self) -> None:
