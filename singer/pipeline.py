@@ -4,6 +4,10 @@ Owns the cursor, the tickets under way and their order. Knows nothing of paths, 
 rotation beyond the facts of `OpenFile`; the stream creates pipelines, chains them and looks
 after their files. Loop thread only; cold reads go through the agent's own threads.
 
+Longer than a module should be: reading, sending, committing and rewinding share the cursor and the
+queue of tickets, and every one of them must leave both consistent. What does not is in `ticket`,
+`budget` and `files.source`.
+
 A pipeline has a task only while there is something to do. Between two awaits its state is
 consistent, and every await may be cancelled.
 """

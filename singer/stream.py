@@ -4,6 +4,9 @@ Owns which files of the stream are open, where they were last seen, in which ord
 path are read, and when descriptors are given back. Discovery by walk is the truth; directory
 events only say which directory to look at sooner. Rows of first sightings are on disk before a
 pipeline exists, so before a file's first byte is read. Loop thread only.
+
+Longer than a module should be: which files are open, closed, final and at their paths is one state,
+and finding out about new ones asks all of it. What needs none of it is in `files`.
 """
 
 from __future__ import annotations
