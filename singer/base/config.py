@@ -96,8 +96,8 @@ class AgentConfig:
     drain_deadline: Seconds = Seconds(20.0)  #: how long a stop waits for acknowledgements
     rescan: Seconds = Seconds(10.0)  #: how often all directories are walked
     commit_every: Seconds = Seconds(0.2)  #: how often positions are committed
-    max_open_files: int = 4096  #: descriptors of log files; the least recently used close first
-    close_idle: Seconds = Seconds(300.0)  #: a file this long without growth is closed
+    max_open_files: int = 4096  #: not enforced yet: the descriptor limit of the process counts
+    close_idle: Seconds = Seconds(300.0)  #: a rotated file this long without growth is closed
     forget_after: Seconds = Seconds(30 * 86400.0)  #: positions of files gone this long are dropped
     dead_letters: DeadLetterConfig = field(default_factory=DeadLetterConfig)  #: see below
 

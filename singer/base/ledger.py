@@ -4,8 +4,7 @@
 
 in source-file bytes, terminators included, per stream, destination and run of the process.
 `held` and `in_flight` are what is on its way now; all others only grow. `skipped` holds bytes
-that were read and disposed of by rule, `lost` (outside of the sum) bytes that vanished before
-they could be read, as far as that can be known.
+that were read and disposed of by rule.
 
 The two sides are counted in different places: `read` where bytes leave a file, the columns
 where batches end. A difference is therefore a bug, and `check` says so.
@@ -35,7 +34,6 @@ class Account:
     held: int = 0
     in_flight: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
-    lost: Counter[str] = field(default_factory=Counter)
     records: int = 0
 
     @property
