@@ -87,7 +87,7 @@ class Pipeline:
         self.at_end = False  #: nothing was left to read at the last look
         self._tail = tail  # the bytes before position.offset
         self._services = services
-        self._source = Source(file.fd, position.offset, tail)
+        self._source = file.source(position.offset, tail)
         self._resume = position.resume
         self._partitioner = destination.writer.partitioner(file.seed)
         self._after = after

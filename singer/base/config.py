@@ -68,6 +68,14 @@ class PartitionerType(Enum):
     RANDOM = "random"  #: by a hash of the file and the offset in MiB
 
 
+class Priority(Enum):
+    """Whose turn comes first when there is more to read than can be read at once."""
+
+    HIGH = "high"  #: four times the share of `normal`
+    NORMAL = "normal"
+    LOW = "low"  #: a quarter of the share of `normal`
+
+
 class ReaderType(Enum):
     """What a record is."""
 
@@ -96,9 +104,12 @@ class AgentConfig:
     drain_deadline: Seconds = Seconds(20.0)  #: how long a stop waits for acknowledgements
     rescan: Seconds = Seconds(10.0)  #: how often all directories are walked
     commit_every: Seconds = Seconds(0.2)  #: how often positions are committed
-    max_open_files: int = 4096  #: not enforced yet: the descriptor limit of the process counts
-    close_idle: Seconds = Seconds(300.0)  #: a rotated file this long without growth is closed
+    max_open_files: int = 4096  #: log files open at once; the least recently used are closed
+    close_idle: Seconds = Seconds(300.0)  #: a file this long without growth is closed
+    max_deleted_files: int = 1024  #: deleted files read through what is open; more: see operations
+    max_deleted_bytes: ByteSize = ByteSize(8 << 30)  #: disk space that deleted files may keep so
     forget_after: Seconds = Seconds(30 * 86400.0)  #: positions of files gone this long are dropped
+    max_positions: int = 1_000_000  #: more than that: those of files gone longest are dropped
     dead_letters: DeadLetterConfig = field(default_factory=DeadLetterConfig)  #: see below
 
 
@@ -167,6 +178,8 @@ class StreamConfig:
     rotated: tuple[Glob, ...] = ()  #: more globs of rotated names
     rotated_dirs: tuple[Path, ...] = ()  #: more directories where rotated files go
     rotated_files: Rotated = Rotated.SINCE  #: `rotated: all` is short for `rotated_files: all`
+    follow_symlinks: bool = False  #: symbolic links that stay below the directories of `paths`
+    priority: Priority = Priority.NORMAL  #: whose turn comes first: high | normal | low
     reader: TextReaderConfig = field(default_factory=TextReaderConfig)  #: see below
     start: Start = Start.BEGINNING  #: for files that exist when the stream is first seen
     rotate_grace: Seconds = Seconds(2.0)  #: how long a rotated file is still read

@@ -66,12 +66,6 @@ PENDING: Final[Mapping[type, Mapping[str, Pending]]] = MappingProxyType(
                 meaning="filter, redact, sample and others",
                 refusal="records would be published unchanged",
             ),
-            "follow_symlinks": Pending(
-                meaning="read files behind symbolic links",
-                neutral="false",
-                choices=("true", "false"),
-                refusal="linked files would not be read",
-            ),
             "limit": Pending(meaning="bytes per second, with a burst"),
             "decider": Pending(
                 meaning="a file that switches streams on and off",

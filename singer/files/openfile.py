@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from singer.base.position import FileIdentity
+from singer.files.source import Source
 
 
 class OpenFile:
@@ -40,6 +41,10 @@ class OpenFile:
     def seed(self) -> int:
         """A number that stays the file's own across restarts and renames."""
         return self.identity.inode ^ (self.identity.birth_ns or 0)
+
+    def source(self, offset: int, tail: bytes) -> Source:
+        """A cursor of its own through the content; `tail` are the bytes before `offset`."""
+        return Source(self.fd, offset, tail)
 
     def size(self) -> int:
         """Bytes in the file now. Raises OSError."""
