@@ -31,6 +31,14 @@ class Count(NamedTuple):
     labels: tuple[tuple[str, str], ...] = ()
 
 
+class Gauge(NamedTuple):
+    """The gauge `name` with these labels stands at `value` now."""
+
+    name: str
+    value: float
+    labels: tuple[tuple[str, str], ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Base of all events. A subclass declares its data as fields (the log line's pairs)."""
@@ -45,6 +53,10 @@ class Event:
 
     def counts(self) -> tuple[Count, ...]:
         """The counters it moves."""
+        return ()
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """The gauges it sets."""
         return ()
 
 
