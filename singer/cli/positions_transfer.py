@@ -122,15 +122,13 @@ def _write(path: str, lines: Iterable[str]) -> None:
 
     temporary = f"{path}.tmp"
     try:
+        descriptor = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
         try:
-            descriptor = os.open(
-                temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-            )
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.writelines(f"{line}\n" for line in lines)
             move_into_place(temporary, path)
-        except FileExistsError:
-            raise
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)

@@ -116,7 +116,7 @@ class IdleStore:
                 f"with nothing"
             )
         if os.path.exists(self._path):
-            self._query = Query(self._path)
+            self._query = Query(self._path, alone=True)
 
 
 def _lock(directory: str) -> StateDir:

@@ -42,10 +42,11 @@ class Query:
     """What is committed in the store at `path`.
 
     Nothing is written and the agent is not held up. Not one moment's picture: what is added or
-    moved meanwhile may be seen or not. Raises StateError, as all its methods do.
+    moved meanwhile may be seen or not. `alone`: no agent runs, so that SQLite's side files need not
+    be made where there are none. Raises StateError, as all its methods do.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, alone: bool = False) -> None:
         self._path = path
         with translated(_STEP, path):
             if not os.path.exists(path):
@@ -53,7 +54,7 @@ class Query:
                     f"{_STEP}: {path!r} does not exist; name the state directory of an agent that "
                     f"has run"
                 )
-            self._connection = _open(path)
+            self._connection = _open(path, alone=alone)
 
     def rows(self, stream: str | None = None) -> Iterator[Position]:
         """All rows by id; of one stream or of all."""
@@ -108,16 +109,21 @@ class Query:
         self.close()
 
 
-def _open(path: str) -> sqlite3.Connection:
-    connection = connect(path, "ro")
+def _open(path: str, *, alone: bool) -> sqlite3.Connection:
+    log = f"{path}-wal"
+    if alone and not os.path.exists(log):
+        return _verified(connect(path, "ro", immutable=True), path)
     try:
-        verify(connection, path)
+        return _verified(connect(path, "ro"), path)
     except sqlite3.OperationalError:
-        connection.close()
-        if os.path.exists(f"{path}-wal"):
+        if os.path.exists(log):
             raise
         # After a clean stop there is no log, and who may not write cannot make one.
-        connection = connect(path, "ro", immutable=True)
+        return _verified(connect(path, "ro", immutable=True), path)
+
+
+def _verified(connection: sqlite3.Connection, path: str) -> sqlite3.Connection:
+    try:
         verify(connection, path)
     except BaseException:
         connection.close()
