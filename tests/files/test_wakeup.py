@@ -30,7 +30,7 @@ class Calls:
         self._changed.set()
 
     def noting(self, what: object):
-        return lambda: self.note(what)
+        return lambda _: self.note(what)
 
     async def wait(self, count: int = 1) -> list[object]:
         """At least `count` calls; they are forgotten."""
@@ -164,7 +164,7 @@ def test_disarmed_is_not_called_and_the_others_are(tmp_path, log):
 
 def test_a_callback_may_disarm_and_arm_others(tmp_path, log):
     async def body(subject, calls):
-        def first() -> None:
+        def first(_) -> None:
             subject.disarm("b")
             subject.arm(log, "c", calls.noting("c again"))
             calls.note("a")
@@ -391,17 +391,42 @@ def test_without_an_instance_files_are_polled_until_there_is_one(monkeypatch, lo
     assert len(run(body)) == 1
 
 
-def test_a_shared_file_system_is_watched_and_polled_as_well(monkeypatch, tmp_path, log):
-    monkeypatch.setattr(wakeup, "is_shared", lambda fd: True)
-
+def test_a_file_is_polled_without_being_touched(tmp_path, log):
     async def body(subject, calls):
-        assert not subject.arm(log, "me", calls.noting("looked"))
-        assert await calls.wait() == ["looked"]
-        assert subject._armed == {}
-        subject.arm(log, "me", calls.noting("grew"))
-        subject._poller._paces["me"].timer.cancel()
+        for _ in range(3):
+            subject.poll(0, "me", calls.note)
+            assert subject.polled == 1
+            assert await calls.wait() == ["me"]
+        subject.poll(0, "me", calls.noting("forgotten"))
+        assert subject.arm(log, "me", calls.noting("grew"))
+        assert subject.polled == 0
         os.write(log, b"x")
         assert await calls.wait() == ["grew"]
+        subject.arm(log, "me", calls.noting("grew"))
+        subject.poll(0, "me", calls.noting("looked"))
+        assert subject._armed == {}
+        assert await calls.wait() == ["looked"]
+        subject.poll(0, "me", calls.noting("looked"))
+        subject.disarm("me")
+        assert subject.polled == 0
+        assert subject._waiting == {}
+
+    assert run(body) == []
+
+
+def test_a_directory_of_a_mount_that_may_hang_is_not_asked(tmp_path):
+    path = str(tmp_path)
+
+    async def body(subject, calls):
+        assert not subject.watch_directory(path + "/no such name", "me", calls.note, remote=True)
+        assert subject.watch_directory(path, "me", calls.note)
+        await calls.wait()
+        # Another file system was mounted there.
+        assert not subject.watch_directory(path, "me", calls.note, remote=True)
+        assert subject._directories == subject._paths == {}
+        (tmp_path / "new").touch()
+        await settle(subject, tmp_path)
+        assert calls.seen == []
 
     assert run(body) == []
 
@@ -422,15 +447,15 @@ def test_the_pace_of_polling_follows_the_growth(monkeypatch):
 
     poller = polling.Poller(Loop())
     for size in (1, 1, 1, 2, 2):
-        poller.start("me", size, lambda: None)
+        poller.start("me", size, lambda _: None, "me")
         poller.pause("me")
     assert delays == pytest.approx([0.01, 0.02, 0.04, 0.01, 0.02])
     for _ in range(20):
-        poller.start("me", 2, lambda: None)
+        poller.start("me", 2, lambda _: None, "me")
         poller.pause("me")
     assert delays[-1] == 1.0
     for key in range(2000):
-        poller.start(key, 0, lambda: None)
+        poller.start(key, 0, lambda _: None, key)
     assert delays[-1] == pytest.approx(2.001)
     assert len(poller) == 2001
     poller.close()
