@@ -7,6 +7,7 @@ import errno
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 
@@ -258,6 +259,123 @@ def test_after_close_nothing_is_called(tmp_path, log):
         subject.close()
 
     assert run(body) == []
+
+
+# --- watches of closed files ------------------------------------------------------------------
+
+
+def watches(subject) -> int:
+    """How many the kernel has."""
+    with open(f"/proc/self/fdinfo/{subject._inotify.fileno()}", encoding="ascii") as info:
+        return sum(line.startswith("inotify wd:") for line in info)
+
+
+def in_another_process(program: str, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-I", "-S", "-c", program, *arguments], check=True)
+
+
+_APPEND = "import sys; open(sys.argv[1], 'ab').write(b'more')"
+_UNLINK = "import os, sys; os.unlink(sys.argv[1])"
+_REPLACE = "import os, sys; os.rename(sys.argv[1] + '.new', sys.argv[1])"
+
+
+@pytest.mark.parametrize("program", [_APPEND, _UNLINK, _REPLACE])
+def test_a_closed_file_calls_and_leaves_nothing_behind(tmp_path, program):
+    path = tmp_path / "idle"
+    path.write_bytes(b"read")
+    (tmp_path / "idle.new").write_bytes(b"another")
+
+    async def body(subject, calls):
+        fd = os.open(path, os.O_RDONLY)
+        stat = os.fstat(fd)
+        assert subject.arm(fd, (stat.st_dev, stat.st_ino), calls.note)
+        os.close(fd)
+        assert watches(subject) == 1
+        in_another_process(program, str(path))
+        assert await calls.wait() == [(stat.st_dev, stat.st_ino)]
+        await settle(subject, tmp_path)
+        assert calls.seen == []
+        assert subject._waiting == subject._armed == {}
+        assert watches(subject) == 0
+
+    assert run(body) == []
+
+
+def test_closed_files_are_disarmed_and_their_numbers_never_become_those_of_others(tmp_path):
+    def idle(name):
+        (tmp_path / name).write_bytes(b"")
+        return os.open(tmp_path / name, os.O_RDONLY)
+
+    async def body(subject, calls):
+        first = idle("first")
+        assert subject.arm(first, "first", calls.note)
+        os.close(first)
+        number = subject._waiting["first"].watch
+        subject.disarm("first")
+        assert watches(subject) == 0
+        # The same descriptor, and the report that the watch was removed is not read yet.
+        second = idle("second")
+        assert second == first
+        assert subject.arm(second, "second", calls.note)
+        os.close(second)
+        assert subject._waiting["second"].watch != number
+        (tmp_path / "first").write_bytes(b"grown")
+        await settle(subject, tmp_path)
+        assert calls.seen == []
+        (tmp_path / "second").write_bytes(b"grown")
+        assert await calls.wait() == ["second"]
+        # Fired and not read yet, then disarmed: not called, whatever comes for that number.
+        third = idle("third")
+        assert subject.arm(third, "third", calls.note)
+        os.close(third)
+        (tmp_path / "third").write_bytes(b"grown")
+        subject.disarm("third")
+        await settle(subject, tmp_path)
+        assert calls.seen == []
+        assert watches(subject) == 0
+
+    assert run(body) == []
+
+
+def test_a_closed_file_and_its_reader_share_the_watch(tmp_path, log):
+    async def body(subject, calls):
+        again = os.open(tmp_path / "log", os.O_RDONLY)
+        subject.arm(again, "idle", calls.note)
+        os.close(again)
+        subject.arm(log, "reader", calls.note)
+        subject.arm(log, "third", calls.note)
+        assert watches(subject) == 1
+        subject.disarm("reader")  # from the middle
+        assert watches(subject) == 1
+        subject.arm(log, "reader", calls.note)
+        subject.disarm("third")
+        os.write(log, b"x")
+        assert await calls.wait(2) == ["idle", "reader"]
+        assert subject._armed == {}
+
+    assert run(body) == []
+
+
+def test_an_armed_file_takes_little_memory(tmp_path):
+    count = 2000
+    fds = [os.open(tmp_path / str(n), os.O_RDONLY | os.O_CREAT) for n in range(count)]
+    keys = [(0, n) for n in range(count)]
+
+    async def body(subject, calls):
+        grew = calls.note
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for fd, key in zip(fds, keys, strict=True):
+            assert subject.arm(fd, key, grew)
+        taken = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        assert taken / count < 300
+
+    try:
+        assert run(body) == []
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 # --- directories --------------------------------------------------------------------------
