@@ -1,27 +1,49 @@
 """Files on mounts that may hang: what is theirs waits, and nobody else."""
 
 import asyncio
+import inspect
 import os
+import signal
 import tempfile
 import threading
 import time
 
 import pytest
 
+from singer import stream
+from singer.base.config import EmbeddedConfig
 from singer.base.position import FINGERPRINT_BYTES, FileIdentity, Mark, Position
 from singer.files.events import MountAnswers, MountHangs
 from singer.files.openfile import OpenFile
 from singer.files.stat import is_shared, stat_fd
+from singer.kafka.embedded import EmbeddedCluster
 from singer.pipeline import Pipeline
 from singer.positions.query import read_positions
+from tests.support.agent_process import START_SECONDS, AgentProcess, configuration
+from tests.support.agent_process import stream as stream_of
+from tests.support.consume import Collector
 from tests.support.fuse import hanging_mount
 from tests.support.rig import Rig, SlowDisk
+
+#: Without it the stream asks mounts on the loop, and these tests would hang with them.
+needs_a_stream_that_knows = pytest.mark.skipif(
+    "remote=" not in inspect.getsource(stream),
+    reason="streams do not say yet which files are on mounts that may hang",
+)
 
 
 @pytest.fixture
 def mount(tmp_path):
     (tmp_path / "fuse").mkdir()
     with hanging_mount(str(tmp_path / "fuse")) as mount:
+        yield mount
+
+
+@pytest.fixture
+def flushing(tmp_path):
+    """A mount that hears of each close as well."""
+    (tmp_path / "fuse").mkdir()
+    with hanging_mount(str(tmp_path / "fuse"), flush=True) as mount:
         yield mount
 
 
@@ -163,8 +185,8 @@ def test_a_hung_mount_holds_up_its_own_files_and_nobody_else(bench, mount, tmp_p
     assert len(agent.rig.seen(MountHangs)) == 1
 
 
-def test_a_stop_on_a_hung_mount_takes_no_time_and_commits_the_rest(bench, mount, tmp_path):
-    agent = bench()
+def test_a_stop_on_a_hung_mount_takes_no_time_and_commits_the_rest(bench, flushing, tmp_path):
+    agent, mount = bench(), flushing
     inside, local = os.path.join(mount.backing, "a"), str(tmp_path / "local")
     remote = os.path.join(mount.path, "a")
     append(inside, lines(b"a", 0, 10))
@@ -226,6 +248,167 @@ def test_reads_that_hang_keep_no_memory_from_others(bench, tmp_path, elsewhere, 
     assert sorted(agent.arrived) == sorted([*wanted, *lines(b"o", 0, 2000)])
     ceilings = [c for p in agent.pipelines for c in (p._ceiling, *p.destination.ceilings)]
     agent.rig.run_until(lambda: not any(c.used for c in ceilings), "all memory is given back")
+
+
+# --- streams and agents ---------------------------------------------------------------------
+
+
+@needs_a_stream_that_knows
+def test_a_stream_goes_on_reading_beside_a_hung_mount(tmp_path, mount):
+    inside, local = os.path.join(mount.backing, "a.log"), str(tmp_path / "local.log")
+    append(inside, lines(b"a", 0, 10))
+    append(local, lines(b"l", 0, 10))
+    rig = Rig(str(tmp_path / "state"), [os.path.join(mount.path, "*.log"), local]).start()
+    try:
+        wanted = [*lines(b"a", 0, 10), *lines(b"l", 0, 10)]
+        rig.run_until(lambda: set(wanted) <= set(rig.writer.arrived), "what is there")
+        assert rig.wakeup._directories.keys() == {str(tmp_path)}
+        mount.hang()
+        append(inside, lines(b"a", 10, 20))
+        for n in range(10, 60, 10):
+            append(local, lines(b"l", n, n + 10))
+            wanted = lines(b"l", 0, n + 10)
+            rig.run_until(lambda w=wanted: set(w) <= set(rig.writer.arrived), "the local lines")
+        rig.run_until(lambda: len(rig.seen(MountHangs)) == 2, "its file and its directory hang")
+        begun = time.monotonic()
+        assert rig.stop()
+        assert time.monotonic() - begun < 2.0
+        mount.go_on()
+        # Rotated while nobody could see it, and while nobody ran.
+        os.rename(inside, inside + ".1")
+        append(inside, lines(b"a", 20, 30))
+        rig.start()
+        wanted = [*lines(b"a", 0, 30), *lines(b"l", 0, 60)]
+        rig.run_until(lambda: set(wanted) <= set(rig.writer.arrived), "everything")
+        rig.run_until_caught_up()
+        assert sorted(rig.writer.arrived) == sorted(wanted)
+    finally:
+        if rig.running:
+            rig.kill()
+
+
+@needs_a_stream_that_knows
+def test_a_remote_file_is_rotated_deleted_and_truncated_as_any_other(tmp_path, mount):
+    log = os.path.join(mount.backing, "app.log")
+    append(log, lines(b"a", 0, 10))
+    rig = Rig(str(tmp_path / "state"), [os.path.join(mount.path, "app.log")]).start()
+    try:
+        wanted = []
+
+        def arrive(first, last):
+            wanted.extend(lines(b"a", first, last))
+            rig.run_until(lambda: len(rig.writer.arrived) >= len(wanted), f"{last} lines")
+            assert rig.writer.arrived == wanted
+
+        arrive(0, 10)
+        os.rename(log, log + ".1")
+        append(log + ".1", lines(b"a", 10, 20))
+        append(log, lines(b"a", 20, 30))
+        arrive(10, 30)
+        rig.run_until_caught_up()
+        os.truncate(log, 0)
+        append(log, lines(b"a", 30, 35))
+        arrive(30, 35)
+        append(log, lines(b"a", 35, 40))
+        os.unlink(log)
+        arrive(35, 40)
+        append(log, lines(b"a", 40, 50))
+        arrive(40, 50)
+        assert rig.wakeup._directories == {}
+    finally:
+        rig.stop()
+
+
+@pytest.fixture
+def cluster():
+    cluster = EmbeddedCluster(EmbeddedConfig(brokers=1))
+    cluster.create_topic("logs", 1)
+    yield cluster
+    cluster.close()
+
+
+class Agents:
+    """Agents with two streams, `remote` and `local`, on one state directory."""
+
+    def __init__(self, tmp_path, mount, cluster):
+        self.mount = mount
+        self.inside, self.local = os.path.join(mount.backing, "a.log"), str(tmp_path / "local.log")
+        append(self.inside, lines(b"a", 0, 10))
+        append(self.local, lines(b"l", 0, 10))
+        self.state = str(tmp_path / "state")
+        self.directory = str(tmp_path / "agent")
+        self.config = configuration(
+            state_dir=self.state,
+            bootstrap=cluster.bootstrap,
+            streams=[
+                stream_of("remote", os.path.join(mount.path, "*.log"), "logs"),
+                stream_of("local", self.local, "logs"),
+            ],
+        )
+
+    def agent(self, name=""):
+        return AgentProcess(self.directory + name, self.config)
+
+    def write_while_hung(self, collector):
+        append(self.inside, lines(b"a", 10, 20))
+        for n in range(10, 40, 10):
+            append(self.local, lines(b"l", n, n + 10))
+            collector.wait_for_values(20 + n, 10)
+
+    def offsets(self):
+        rows = read_positions(os.path.join(self.state, "positions"))
+        return {os.path.basename(row.path): row.offset for row in rows}
+
+
+def values(collector):
+    return sorted(record.value for records in collector.close().values() for record in records)
+
+
+@needs_a_stream_that_knows
+def test_an_agent_goes_on_and_stops_beside_a_hung_mount(tmp_path, mount, cluster):
+    agents = Agents(tmp_path, mount, cluster)
+    with Collector(cluster.bootstrap, "logs") as collector, agents.agent() as agent:
+        agent.start()
+        collector.wait_for_values(20, START_SECONDS)
+        with mount.hung():
+            agents.write_while_hung(collector)
+            begun = time.monotonic()
+            assert agent.stop() == 0
+            assert time.monotonic() - begun < 10.0
+            agent.assert_balanced()
+            assert agents.offsets() == {"a.log": 10 * 50, "local.log": 40 * 50}
+        append(agents.local, lines(b"l", 40, 50))
+        agent.start()
+        collector.wait_for_values(70, START_SECONDS)
+        assert agent.stop() == 0
+        agent.assert_balanced()
+        assert values(collector) == sorted([*lines(b"a", 0, 20), *lines(b"l", 0, 50)])
+
+
+@needs_a_stream_that_knows
+def test_a_process_that_cannot_end_leaves_the_way_free(tmp_path, flushing, cluster):
+    """The kernel keeps it until its files are closed; all that matters is done by then."""
+    agents = Agents(tmp_path, flushing, cluster)
+    with (
+        Collector(cluster.bootstrap, "logs") as collector,
+        agents.agent() as one,
+        agents.agent("-2") as another,
+    ):
+        one.start()
+        collector.wait_for_values(20, START_SECONDS)
+        with flushing.hung():
+            agents.write_while_hung(collector)
+            os.kill(one.pid, signal.SIGTERM)
+            one.wait_for_log("event=agent-stopped.*status=0", 10)
+            one.assert_balanced()
+            another.start()
+            append(agents.local, lines(b"l", 40, 50))
+            collector.wait_for_values(60, START_SECONDS)
+        assert one.wait(10) == 0
+        collector.wait_for_values(70, START_SECONDS)
+        assert another.stop() == 0
+        another.assert_balanced()
+        assert values(collector) == sorted([*lines(b"a", 0, 20), *lines(b"l", 0, 50)])
 
 
 # --- the fingerprint ------------------------------------------------------------------------

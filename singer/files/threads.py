@@ -95,7 +95,7 @@ class DeviceThreads:
         call = _Call(lambda: function(*arguments), loop, future)
         served_by = self._submit(device, call)
         if served_by.watchdog is None:
-            self._watch_over(device, served_by, loop)
+            self._watch_over(device, served_by, self._patience_seconds)
         try:
             return await future
         except asyncio.CancelledError:
@@ -130,8 +130,9 @@ class DeviceThreads:
             begun = [call.begun for call in served_by.running]
         return len(begun) == self._per_device and max(begun) <= time.monotonic() - seconds
 
-    def _watch_over(self, key: Hashable, device: _Device, loop: asyncio.AbstractEventLoop) -> None:
-        device.watchdog = loop.call_later(self._patience_seconds, self._look_after, key, device)
+    def _watch_over(self, key: Hashable, device: _Device, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        device.watchdog = loop.call_later(seconds, self._look_after, key, device)
 
     def _look_after(self, key: Hashable, device: _Device) -> None:
         """Say that the device hangs, or that it does not any more; look again while it works."""
@@ -139,14 +140,15 @@ class DeviceThreads:
         with device.changed:
             begun = [call.begun for call in device.running]
         waited = time.monotonic() - min(begun) if begun else 0.0
-        if waited >= self._patience_seconds and not device.hung:
+        left = self._patience_seconds - waited
+        if left <= 0 and not device.hung:
             device.hung = _name(key)
             self._emit(MountHangs(what=device.hung, seconds=waited))
-        elif waited < self._patience_seconds and device.hung:
+        elif left > 0 and device.hung:
             self._emit(MountAnswers(what=device.hung))
             device.hung = ""
         if begun:
-            self._watch_over(key, device, asyncio.get_running_loop())
+            self._watch_over(key, device, left if left > 0 else self._patience_seconds)
 
     def _submit(self, key: Hashable, call: _Call) -> _Device:
         device = self._devices.get(key)

@@ -44,20 +44,45 @@ class HangingMount:
         except FileNotFoundError:
             raise AssertionError("the mount had to be let go: the test blocked on it") from None
 
+    @contextlib.contextmanager
+    def hung(self) -> Iterator[None]:
+        """Hang for a while."""
+        self.hang()
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._hang)
+            raise
+        self.go_on()
+
     def is_mounted(self) -> bool:
         with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
             return any(line.split(" ")[4] == self.path for line in mounts)
 
 
 @contextlib.contextmanager
-def hanging_mount(directory: str) -> Iterator[HangingMount]:
-    """A mount below `directory`; skips the test where there cannot be one."""
+def hanging_mount(directory: str, *, flush: bool = False) -> Iterator[HangingMount]:
+    """A mount below `directory`; skips the test where there cannot be one.
+
+    `flush`: closing a file asks as well, as most file systems in user space want it, and hangs so
+    that nothing ends it: a process that has a file open cannot end. (Of NFS none of this is true.)
+    """
     if os.geteuid() != 0 or not os.access("/dev/fuse", os.R_OK | os.W_OK):
         pytest.skip("a file system in user space takes root and /dev/fuse")
     mount = HangingMount(directory)
     log_path = os.path.join(directory, "fuse.log")
     with open(log_path, "wb") as log:
-        command = [sys.executable, "-I", "-S", _SERVER, mount.backing, mount.path, mount._hang]
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            _SERVER,
+            mount.backing,
+            mount.path,
+            mount._hang,
+            str(int(flush)),
+        ]
         server = child.spawn(command, output=log)
     try:
         wait_until(

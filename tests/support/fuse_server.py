@@ -1,13 +1,14 @@
 """A file system in user space that shows a directory, and hangs while a file of a name exists.
 
-Run as a program: `python -I -S fuse_server.py BACKING MOUNT_POINT HANG`. It mounts, then serves
-until it is killed; its end ends the connection, so that whoever waits for it gets ENOTCONN. The
+Run as a program: `python -I -S fuse_server.py BACKING MOUNT_POINT HANG FLUSH`. It mounts, then
+serves until it is killed; its end ends the connection, so that whoever waits gets ENOTCONN. The
 raw protocol of /dev/fuse (linux/fuse.h), as much as reading takes; read-only, nothing is cached
 by the kernel, so that every look at a file comes here.
 
 It hangs as a network mount does whose server is away: requests are not even taken. Who waits for
 one can be killed, and goes on when the file HANG is gone. A test that blocked itself is let go
-after a while.
+after a while. With FLUSH 1 it wants to hear of every close as well, which is an uninterruptible
+wait: a process with an open file cannot even end then.
 """
 
 import ctypes
@@ -34,12 +35,14 @@ _FLUSH, _INIT, _OPENDIR, _READDIR, _RELEASEDIR, _ACCESS = 25, 26, 27, 28, 29, 34
 _INTERRUPT, _DESTROY, _BATCH_FORGET = 36, 38, 42
 _UNANSWERED = (_FORGET, _BATCH_FORGET, _INTERRUPT)
 _DIRECT_IO = 1  # FOPEN_DIRECT_IO: no page cache
+_NO_FLUSH = 32  # FOPEN_NOFLUSH: close asks nobody
 
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
 
 
 class Server:
-    def __init__(self, backing: str) -> None:
+    def __init__(self, backing: str, *, flush: bool) -> None:
+        self.open_flags = _DIRECT_IO if flush else _DIRECT_IO | _NO_FLUSH
         # A node is an inode held by O_PATH: it survives renames, and its number is not reused.
         self.nodes = {_ROOT: os.open(backing, os.O_PATH | os.O_DIRECTORY)}
         self.calls = {
@@ -101,7 +104,7 @@ class Server:
 
     def open(self, node: int, body: bytes) -> bytes:
         fd = os.open(f"/proc/self/fd/{self.nodes[node]}", os.O_RDONLY)
-        return struct.pack("<QII", fd, _DIRECT_IO, 0)
+        return struct.pack("<QII", fd, self.open_flags, 0)
 
     def read(self, node: int, body: bytes) -> bytes:
         fd, offset, size = struct.unpack_from("<QQI", body)
@@ -159,10 +162,10 @@ def wait_while_hung(hang: str) -> None:
 
 
 def main() -> None:
-    backing, mount_point, hang = sys.argv[1:]
+    backing, mount_point, hang, flush = sys.argv[1:]
     fuse = os.open("/dev/fuse", os.O_RDWR)
     mount(fuse, mount_point)
-    server, readable = Server(backing), select.poll()
+    server, readable = Server(backing, flush=flush == "1"), select.poll()
     readable.register(fuse, select.POLLIN)
     while True:
         # Look first, take then: what comes after the hang began must not be taken.
