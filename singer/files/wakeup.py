@@ -55,7 +55,7 @@ _EVENT: Final = Struct("iIII")
 _READ_BYTES: Final = 64 << 10
 
 #: How soon to ask for an inotify instance again after it was refused.
-_RETRY_SECONDS: Final = 60.0
+_RETRY_SECONDS: Final = 10.0
 
 _REMEDIES: Final = {
     errno.ENOSPC: "raise fs.inotify.max_user_watches (sysctl)",

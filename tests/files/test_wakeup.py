@@ -348,9 +348,9 @@ def test_a_closed_file_and_its_reader_share_the_watch(tmp_path, log):
         subject.disarm("reader")  # from the middle
         assert watches(subject) == 1
         subject.arm(log, "reader", calls.note)
-        subject.disarm("third")
+        subject.disarm("idle")  # from the beginning
         os.write(log, b"x")
-        assert await calls.wait(2) == ["idle", "reader"]
+        assert await calls.wait(2) == ["third", "reader"]
         assert subject._armed == {}
 
     assert run(body) == []
