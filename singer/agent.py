@@ -166,7 +166,7 @@ class Agent:
             spawn=self._spawn,
             clock=self._clock,
             emit=self._emit,
-            threads=DeviceThreads(),
+            threads=DeviceThreads(self._emit),
             wakeup=wakeup,
             breaker=self._breaker,
         )

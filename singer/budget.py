@@ -91,6 +91,30 @@ def charge(ceilings: Sequence[Ceiling], cost: int) -> None:
             ceiling.call_next()
 
 
+class Room:
+    """Bytes that were acquired for a while; others may have them while nothing comes of it."""
+
+    __slots__ = ("_ceilings", "_cost", "_lent")
+
+    def __init__(self, ceilings: Sequence[Ceiling], cost: int) -> None:
+        self._ceilings = ceilings
+        self._cost = cost
+        self._lent = False
+
+    def lend(self) -> None:
+        """Give it back, for good or for now; again is allowed and changes nothing."""
+        if not self._lent:
+            self._lent = True
+            charge(self._ceilings, -self._cost)
+
+    def take_again(self) -> bool:
+        """Whether it is ours: it was never lent, or all ceilings have room for it now."""
+        if self._lent and all(ceiling.has_room(self._cost) for ceiling in self._ceilings):
+            self._lent = False
+            charge(self._ceilings, self._cost)
+        return not self._lent
+
+
 class Budget:
     """All ceilings of one agent."""
 

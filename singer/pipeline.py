@@ -2,7 +2,8 @@
 
 Owns the cursor, the tickets under way and their order. Knows nothing of paths, discovery or
 rotation beyond the facts of `OpenFile`; the stream creates pipelines, chains them and looks
-after their files. Loop thread only; cold reads go through the agent's own threads.
+after their files. Loop thread only; cold reads, and all that asks a remote file, go through the
+agent's own threads.
 
 Longer than a module should be: reading, sending, committing and rewinding share the cursor and the
 queue of tickets, and every one of them must leave both consistent. What does not is in `ticket`,
@@ -19,10 +20,10 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
-from typing import Final
+from typing import Final, TypeVar
 
 from singer.base.backoff import Backoff
-from singer.base.batch import RECORD_OVERHEAD_BYTES
+from singer.base.batch import RECORD_OVERHEAD_BYTES, Bytes
 from singer.base.errors import (
     DeliveryError,
     InvariantError,
@@ -42,9 +43,9 @@ from singer.base.events import (
 )
 from singer.base.ports import Framed, State
 from singer.base.position import FINGERPRINT_BYTES, Mark, Position
-from singer.budget import Ceiling, acquire, charge
+from singer.budget import Ceiling, Room, acquire, charge
 from singer.files.openfile import OpenFile
-from singer.files.source import WINDOW_BYTES, Outcome, Source, grown_fingerprint
+from singer.files.source import WINDOW_BYTES, Outcome, Source
 from singer.services import Destination, Services
 from singer.ticket import Refuse, Ticket
 from singer.writers.dead_letters import DeadLetter
@@ -58,6 +59,10 @@ _FIRST_RECORD_BYTES: Final = 32.0
 _TICKET_BYTES: Final = 8 << 10
 #: Room asked for when a held line fills the window: it must grow until the reader gives it up.
 _LEAST_READ_BYTES: Final = 64 << 10
+#: A read that takes longer gives its room back to the others until it has come to its end.
+_SLOW_READ_SECONDS: Final = 1.0
+
+_Answer = TypeVar("_Answer")
 
 
 class Pipeline:
@@ -65,7 +70,8 @@ class Pipeline:
 
     `after` are pipelines of older files of the same path: this one starts when they have read
     theirs to the end. `on_changed` is told that the file was truncated or rewritten; the pipeline
-    has then stopped reading for good.
+    has then stopped reading for good. `tail` are the (at most 256) bytes before the position's
+    offset, `head` the first (at most 1024) before it, needed while the fingerprint is shorter.
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class Pipeline:
         position: Position,
         tail: bytes,
         *,
+        head: bytes = b"",
         after: tuple[Pipeline, ...],
         on_changed: Callable[[Pipeline], None],
     ) -> None:
@@ -86,6 +93,7 @@ class Pipeline:
         self.changed = False
         self.at_end = False  #: nothing was left to read at the last look
         self._tail = tail  # the bytes before position.offset
+        self._head = head  # until the fingerprint covers it all
         self._services = services
         self._source = file.source(position.offset, tail)
         self._resume = position.resume
@@ -274,8 +282,11 @@ class Pipeline:
     async def _turn(self) -> bool:
         """Read and send one window; False when the file ends at the cursor."""
         try:
-            size, written_ns = self.file.state()
-        except OSError as error:
+            if self.file.remote:
+                size, written_ns = await self._in_thread(self.file.state)
+            else:
+                size, written_ns = self.file.state()
+        except (OSError, ReadError) as error:
             self._read_failed(error)
             return True
         unread = self._source.unread(size)
@@ -309,8 +320,9 @@ class Pipeline:
         size = want + self._source.held
         reserved = int(size * self._cost_per_byte()) + _TICKET_BYTES
         await acquire(ceilings, reserved)
+        room = Room(ceilings, reserved)
         try:
-            if self._failure is not None or (want and not await self._read(want)):
+            if self._failure is not None or (want and not await self._read(want, room)):
                 return
             # A store into mapped memory: should the process die in here, the next one knows where.
             self._services.breaker.mark(
@@ -323,29 +335,37 @@ class Pipeline:
         finally:
             self._services.breaker.unmark()
             # What was sent is charged by now, so nobody slips in between.
-            charge(ceilings, -reserved)
+            room.lend()
 
     def _cost_per_byte(self) -> float:
         """Memory that a byte of the file is expected to take while it is under way."""
         return 1.0 + RECORD_OVERHEAD_BYTES / self._record_bytes
 
-    async def _read(self, want: int) -> bool:
-        """Whether `want` bytes, or some of them, were added to the window."""
+    async def _in_thread(self, function: Callable[..., _Answer], *arguments: int) -> _Answer:
+        """Ask the file in the threads of its device; waits for as long as its mount hangs."""
+        return await self._services.threads.run(self.file.identity.device, function, *arguments)
+
+    async def _read(self, want: int, room: Room | None = None) -> bool:
+        """Whether `want` bytes, or some of them, were added to the window.
+
+        `room` is charged for them. While a mount hangs the others have it.
+        """
         source = self._source
         before = source.held
         try:
-            outcome = source.read(want, nowait=True)
+            outcome = Outcome.COLD if self.file.remote else source.read(want, nowait=True)
             if outcome is Outcome.COLD:
                 self._reading = True
+                lend = room and self._lend_when_slow(room)
                 try:
-                    outcome = await self._services.threads.run(
-                        self.file.identity.device, source.read_cold, want
-                    )
+                    outcome = await self._in_thread(source.read_cold, want)
                 except asyncio.CancelledError:
                     self._source = source.fork(before)  # the thread still writes into this one
                     raise
                 finally:
                     self._reading = False
+                    if lend:
+                        lend.cancel()
         except (OSError, ReadError) as error:
             self._read_failed(error)
             return False
@@ -359,7 +379,15 @@ class Pipeline:
         if self._failure is not None:
             self._rewind_when_quiet()  # it waited for this read
             return False
+        if room and not room.take_again():
+            self._unread()  # waiting here would keep memory that nobody accounts for
+            return False
         return outcome is Outcome.GREW
+
+    def _lend_when_slow(self, room: Room) -> asyncio.TimerHandle:
+        stuck = self._services.threads.are_stuck(self.file.identity.device, _SLOW_READ_SECONDS)
+        delay_seconds = 0.0 if stuck else _SLOW_READ_SECONDS
+        return self._services.loop.call_later(delay_seconds, room.lend)
 
     def _frame(self, state: State) -> Framed:
         source = self._source
@@ -464,7 +492,12 @@ class Pipeline:
         """The file ends at the cursor: see to being woken. True: look again at once."""
         if self.held:
             self._wake_at(self._held_due_at()[0])
-        self._services.wakeup.arm(self.file.fd, self, self.wake)
+        if self.file.remote:
+            # Not asked, nor read, on the loop; what comes from now on the next poll finds.
+            self._services.wakeup.poll(self._largest, self, Pipeline.wake)
+            self._source.relax()
+            return self._again
+        self._services.wakeup.arm(self.file.fd, self, Pipeline.wake)
         try:
             grew = self._source.unread(self.file.size()) != 0  # between the look and the watch
         except OSError as error:
@@ -523,7 +556,7 @@ class Pipeline:
         account.delivered += span - ticket.disposed
         account.records += len(ticket.batch) - len(ticket.rejected)
         charge((self._ceiling,), -ticket.cost)
-        self._advance(ticket.end, ticket.tail, ticket.resume)
+        self._advance(ticket.end, ticket.window, ticket.tail, ticket.resume)
         self._backoff.reset()
         self._services.emit(
             BatchDelivered(
@@ -537,14 +570,18 @@ class Pipeline:
             )
         )
 
-    def _advance(self, offset: int, tail: bytes, resume: bytes) -> None:
+    def _advance(self, offset: int, window: Bytes, tail: bytes, resume: bytes) -> None:
+        """Move the position to `offset`; `window` are the bytes it moves past."""
         services = self._services
         fingerprint = self.position.identity.fingerprint
-        if fingerprint.length < FINGERPRINT_BYTES:
-            try:
-                fingerprint = grown_fingerprint(self.file.fd, fingerprint, offset)
-            except OSError as error:  # a shorter fingerprint serves as well
-                self._read_failed(error)
+        known = min(self.position.offset, FINGERPRINT_BYTES)
+        if fingerprint.length < FINGERPRINT_BYTES and len(self._head) == known:
+            # They pass through here anyway: no reason to ask the file. (Without its beginning it
+            # stays as it is: a shorter fingerprint serves as well.)
+            self._head += window[: FINGERPRINT_BYTES - len(self._head)].tobytes()
+            fingerprint = Mark.of(self._head)
+            if fingerprint.length == FINGERPRINT_BYTES:
+                self._head = b""
         self.position = self.position.moved(
             offset, Mark.of(tail), resume, fingerprint, services.clock.now_ns()
         )
@@ -650,9 +687,10 @@ class Pipeline:
         account.in_flight -= end - ticket.start
         account.delivered += end - ticket.start
         account.records += settled
-        tail = Source.tail_after(ticket.window, ticket.tail_before, end - ticket.start)
+        window = ticket.window[: end - ticket.start]
+        tail = Source.tail_after(window, ticket.tail_before, len(window))
         ticket.start = end
-        self._advance(end, tail, b"")
+        self._advance(end, window, tail, b"")
 
     def _wait_for_destination(self, error: DeliveryError) -> None:
         self._retry_later(

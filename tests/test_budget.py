@@ -3,7 +3,7 @@ import contextlib
 
 import pytest
 
-from singer.budget import FILE_CEILING_BYTES, Budget, Ceiling, acquire, charge
+from singer.budget import FILE_CEILING_BYTES, Budget, Ceiling, Room, acquire, charge
 
 
 def run(coroutine):
@@ -126,6 +126,31 @@ def test_a_waiter_that_moves_to_another_ceiling_does_not_block_the_line():
         await blocked
 
     run(scenario())
+
+
+def test_room_that_is_lent_is_others_until_it_is_taken_again():
+    async def body():
+        own, shared = Ceiling(100), Ceiling(100)
+        await acquire((own, shared), 80)
+        room = Room((own, shared), 80)
+        assert room.take_again()  # it was never lent
+        assert shared.used == 80
+        other = asyncio.create_task(acquire((shared,), 50))
+        await asyncio.sleep(0)
+        assert not other.done()
+        room.lend()
+        room.lend()
+        await other
+        assert (own.used, shared.used) == (0, 50)
+        assert not room.take_again()
+        assert (own.used, shared.used) == (0, 50)
+        charge((shared,), -50)
+        assert room.take_again()
+        assert (own.used, shared.used) == (80, 80)
+        room.lend()
+        assert (own.used, shared.used) == (0, 0)
+
+    run(body())
 
 
 def test_shares():

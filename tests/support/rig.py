@@ -37,6 +37,9 @@ from singer.services import Destination, Services
 from singer.stream import Stream
 from singer.writers.dead_letters import DeadLetters
 
+#: How soon a mount is said to hang, so that tests need not wait for it.
+PATIENCE_SECONDS = 0.5
+
 
 class OnePartition:
     def due(self) -> bool:
@@ -226,7 +229,7 @@ class Rig:
             spawn=self._spawn,
             clock=clock,
             emit=emit,
-            threads=DeviceThreads(),
+            threads=DeviceThreads(emit, patience_seconds=PATIENCE_SECONDS),
             wakeup=self.wakeup,
             breaker=self.breaker,
         )
