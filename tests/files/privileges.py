@@ -1,11 +1,18 @@
-"""Whether permissions mean anything to this process."""
+"""What this process may do to permissions and owners."""
 
 from __future__ import annotations
 
+import os
 from typing import Final
+
+import pytest
 
 #: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
 _IGNORING_PERMISSIONS: Final = 0b110
+#: A user that is neither root nor, in all likelihood, the one that runs the tests.
+STRANGER: Final = 65533
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 
 
 def reads_everything() -> bool:
