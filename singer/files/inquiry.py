@@ -80,6 +80,11 @@ class Finding:
         """(device, inode)."""
         return (self.stat.device, self.stat.inode)
 
+    @property
+    def is_new(self) -> bool:
+        """Whether no destination has read any of it."""
+        return all(entry.verdict is Verdict.NEW for entry in self.entries.values())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
@@ -114,6 +119,7 @@ class _Likeness(Enum):
     OTHER = "another file"
     COPY = "a copy of it"
     UNCLEAR = "too short to tell, or being written"
+    MOVING = "unknown: that file is being rotated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,13 +216,20 @@ class Inquiry:
         unclear: set[str] = set()
         for finding in list(found):
             likeness = self._likeness(finding)
-            if likeness is _Likeness.OTHER:
-                continue
-            self._drop(finding, found)
             if likeness is _Likeness.COPY:
                 copies.append(finding.suspect)
-            else:
+                self._drop(finding, found)
+            elif likeness is _Likeness.UNCLEAR:
                 unclear.add(finding.suspect.lineage)
+            elif likeness is _Likeness.MOVING:
+                unsettled.add(finding.suspect.lineage)
+        for finding in list(found):
+            suspect = finding.suspect
+            # Younger ones are not read before one of which is not known yet what it is.
+            if suspect.lineage in unsettled or (
+                suspect.lineage in unclear and not suspect.current and finding.is_new
+            ):
+                self._drop(finding, found)
         return Findings(
             found=tuple(found),
             failed=tuple(failed),
@@ -241,20 +254,16 @@ class Inquiry:
         """
         suspect, stat = finding.suspect, finding.stat
         live = self.live.get(suspect.lineage)
-        if (
-            live is None
-            or suspect.current
-            or any(entry.verdict is not Verdict.NEW for entry in finding.entries.values())
-        ):
+        if live is None or suspect.current or not finding.is_new:
             return _Likeness.OTHER
         try:
             fd = self.open(suspect.lineage)
         except ReadError:
-            return _Likeness.UNCLEAR  # it is being rotated: the next look will tell
+            return _Likeness.MOVING
         try:
             there = stat_fd(fd)
             if (there.device, there.inode) != live.key:
-                return _Likeness.UNCLEAR
+                return _Likeness.MOVING
             if born_before(stat, there.birth_ns):
                 return _Likeness.OTHER
             if stat.size > there.size:
