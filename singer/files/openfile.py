@@ -17,18 +17,20 @@ class OpenFile:
 
     `path`         the path it belongs to (the row's): not changed by rotation
     `seen_at`      where it was last seen
+    `opened_at`    loop time
     `final_since`  loop time since when nobody is expected to write to it any more, because it was
                    renamed away or deleted; None while it is at its path
     `deleted`      no name leads to it any more; what is unread exists only through this descriptor
     """
 
-    __slots__ = ("deleted", "fd", "final_since", "identity", "path", "seen_at")
+    __slots__ = ("deleted", "fd", "final_since", "identity", "opened_at", "path", "seen_at")
 
     def __init__(self, fd: int, path: str, seen_at: str, identity: FileIdentity) -> None:
         self.fd = fd
         self.path = path
         self.seen_at = seen_at
         self.identity = identity
+        self.opened_at = 0.0
         self.final_since: float | None = None
         self.deleted = False
 
