@@ -234,7 +234,7 @@ class Inquiry:
             found=tuple(found),
             failed=tuple(failed),
             unsettled=frozenset(unsettled),
-            homeless=nowhere,
+            homeless=tuple(row for row in nowhere if row.path not in unsettled),
             copies=tuple(copies),
             unclear=frozenset(unclear),
             refused=frozenset(refused),
