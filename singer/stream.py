@@ -235,11 +235,11 @@ class Stream:
 
     # --- taking stock -------------------------------------------------------------------------
 
-    async def _report(self, changes: Changes, beside: set[str], everywhere: bool) -> None:
+    async def _report(self, changes: Changes, rotated: set[str], everywhere: bool) -> None:
         """Take stock after a look."""
         async with self._stock_taking:
-            # What appears beside a live file may be the copy that a copytruncate begins with.
-            self._vacated |= beside & self._at.keys()
+            # It may be the copy that a copytruncate begins with, or came and went at its path.
+            self._vacated |= rotated
             if everywhere:
                 self._vacated |= self._look_again
                 self._look_again.clear()
