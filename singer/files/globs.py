@@ -206,12 +206,12 @@ def compile_excludes(globs: Iterable[str]) -> Excludes:
             if not text.startswith(("/", "**/")):
                 raise ValueError("with a slash must match a whole path: begin with / or **/")
             components = _components(text)
-            paths.append(path := _regex(components, ""))
+            paths.append(_regex(components, ""))
+            way = _way(components, "")
             if components[-1:] == [_DEEP]:
-                trees.append(_regex(components[:-1], "") + "(?:/.*)?")
+                trees.append(way + "(?:/.*)?")
             elif components:
-                name = _component_regex(components[-1], "")
-                files.append((re.compile(path.removesuffix("/" + name), re.DOTALL), name))
+                files.append((re.compile(way, re.DOTALL), _component_regex(components[-1], "")))
     by_name, by_path, by_tree = (_any(each) if each else None for each in (names, paths, trees))
     return Excludes(by_name, by_path, by_tree, tuple(files))
 
@@ -295,15 +295,20 @@ def _part_matches(part: str | re.Pattern[str], name: str) -> bool:
 
 def _regex(names: list[str], not_hidden: str) -> str:
     """The expression for a whole path."""
-    pieces = []
-    for index, name in enumerate(names):
-        if name != _DEEP:
-            pieces.append("/" + _component_regex(name, not_hidden))
-        elif index + 1 < len(names):
-            pieces.append(f"(?:/{not_hidden}[^/]+)*")
-        else:
-            pieces.append(f"(?:/{not_hidden}[^/]+)+")
-    return "".join(pieces)
+    if not names:
+        return ""
+    last = f"(?:/{not_hidden}[^/]+)+"
+    if names[-1] != _DEEP:
+        last = "/" + _component_regex(names[-1], not_hidden)
+    return _way(names, not_hidden) + last
+
+
+def _way(names: list[str], not_hidden: str) -> str:
+    """The expression for the directory where what the last of `names` matches lies."""
+    return "".join(
+        f"(?:/{not_hidden}[^/]+)*" if name == _DEEP else "/" + _component_regex(name, not_hidden)
+        for name in names[:-1]
+    )
 
 
 def _component_regex(name: str, not_hidden: str) -> str:

@@ -228,7 +228,9 @@ class Walker:
             try:
                 if spot is None:
                     return Listing(sightings=(), subdirectories=bases, shared=is_shared(fd))
-                return self._list(directory, spot, fd, bases, _Found(descent, known or {}))
+                return self._list(
+                    directory, spot, fd, bases, _Found(descent, {} if known is None else known)
+                )
             except OSError as error:
                 return Listing(
                     sightings=(), subdirectories=frozenset(), fault=_fault(directory, error)
@@ -240,7 +242,7 @@ class Walker:
 
     def _walk(self, starts: Mapping[str, _Places], known: Mapping[str, FileStat] | None) -> Walk:
         with Descent(self._roots) as descent:
-            found = _Found(descent, known or {})
+            found = _Found(descent, {} if known is None else known)
             for start in sorted(starts):
                 pending = self._begin(start, starts[start], found)
                 while pending:

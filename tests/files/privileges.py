@@ -16,14 +16,17 @@ _LINUX_CAPABILITY_VERSION_3: Final = 0x20080522
 #: A user that is neither root nor, in all likelihood, the one that runs the tests.
 STRANGER: Final = 65533
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-
 
 def reads_everything() -> bool:
     """Whether this process reads files and directories whatever their permissions say."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:
         line = next(line for line in status if line.startswith("CapEff:"))
     return bool(int(line.split()[1], 16) & _IGNORING_PERMISSIONS)
+
+
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0 or not reads_everything(), reason="only root may give files away"
+)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ def as_os_says(answer: os.stat_result) -> tuple[int, ...]:
         answer.st_ctime_ns,
         answer.st_nlink,
         answer.st_mode,
+        answer.st_uid,
     )
 
 
