@@ -39,6 +39,7 @@ from singer.base.events import (
 from singer.base.ledger import Ledger
 from singer.base.ports import Clock
 from singer.budget import Budget
+from singer.descriptors import Descriptors
 from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
 from singer.files.walk import Walker
@@ -169,6 +170,12 @@ class Agent:
             wakeup=wakeup,
             breaker=self._breaker,
         )
+        descriptors = Descriptors(
+            self._emit,
+            max_open=_most_open_files(agent.max_open_files),
+            max_deleted_files=agent.max_deleted_files,
+            max_deleted_bytes=agent.max_deleted_bytes,
+        )
         budget = Budget(agent.memory, clusters=len(self._clusters))
         for stream in config.streams:
             self.streams.append(
@@ -178,6 +185,7 @@ class Agent:
                     services,
                     self._positions,
                     Walker(stream.paths, stream.exclude, stream.rotated, avoid=self._own_files()),
+                    descriptors=descriptors,
                     rescan_seconds=agent.rescan,
                     close_idle_seconds=agent.close_idle,
                     positions_lost=self._positions.recovered,
@@ -400,3 +408,9 @@ def _raise_file_limit() -> None:
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _most_open_files(wanted: int) -> int:
+    """As many as the process's limit allows, with room for everything else that takes one."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if limit == resource.RLIM_INFINITY else max(1, min(wanted, limit * 3 // 4))

@@ -145,6 +145,41 @@ class Pipeline:
         """Bytes of an unfinished record at the end of what was read."""
         return self._source.held
 
+    @property
+    def resting(self) -> bool:
+        """Whether it may be retired: read to the end, settled, and nothing is due by itself."""
+        return (
+            self.at_end
+            and self._task is None
+            and not self._tickets
+            and not self.changed
+            and not (self.held and self._held_due_at()[0] < inf)
+        )
+
+    def retire(self) -> None:
+        """End, being at rest: a pipeline to come reads on from the position."""
+        self._stopped = True
+        self._services.wakeup.disarm(self)
+        self.abandon(None)  # an unfinished record is read again
+        self.finish_reading()
+
+    def give_up(self, size: int) -> int:
+        """End at once; the bytes up to `size` that are not delivered are lost. Returns them."""
+        self._stopped = True
+        self._services.wakeup.disarm(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        unread = max(0, self._source.unread(size))
+        lost = unread + self._source.held + sum(t.end - t.start for t in self._tickets)
+        account = self.destination.account
+        account.read += unread
+        account.skipped["deleted"] += unread
+        self.abandon("deleted")
+        self.finish_reading()
+        return lost
+
     def wake(self) -> None:
         """There may be something to do."""
         if self._stopped:

@@ -21,6 +21,7 @@ class OpenFile:
 
     `path`         the path it belongs to (the row's): not changed by rotation
     `seen_at`      where it was last seen
+    `opened_at`    loop time
     `final_since`  loop time since when nobody is expected to write to it any more, because it was
                    renamed away or deleted; None while it is at its path
     `deleted`      no name leads to it any more; what is unread exists only through this descriptor
@@ -28,7 +29,16 @@ class OpenFile:
                    it may hang for as long as a server is away, and inotify is silent there
     """
 
-    __slots__ = ("deleted", "fd", "final_since", "identity", "path", "remote", "seen_at")
+    __slots__ = (
+        "deleted",
+        "fd",
+        "final_since",
+        "identity",
+        "opened_at",
+        "path",
+        "remote",
+        "seen_at",
+    )
 
     def __init__(
         self, fd: int, path: str, seen_at: str, identity: FileIdentity, *, remote: bool = False
@@ -38,6 +48,7 @@ class OpenFile:
         self.seen_at = seen_at
         self.identity = identity
         self.remote = remote
+        self.opened_at = 0.0
         self.final_since: float | None = None
         self.deleted = False
 

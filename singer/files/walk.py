@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeVar
 
 from singer.files import globs
 from singer.files.globs import Place
-from singer.files.opening import explain, special
+from singer.files.opening import explain, open_regular, special
 from singer.files.stat import FileStat, stat_fd, stat_path
 
 _OPEN_DIRECTORY: Final = os.O_DIRECTORY | os.O_CLOEXEC
@@ -56,6 +56,7 @@ class Walk:
     sightings: tuple[Sighting, ...]
     directories: frozenset[str]
     faults: tuple[tuple[str, str], ...]
+    shared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,7 @@ class Walker:
         """Whether `path` is named as one of the `rotated` globs says."""
         return any(p.matches(path) for p in self._rotated) and not self._excludes.cover(path)
 
-    def walk(self) -> Walk:
+    def walk(self, known: Mapping[str, FileStat] | None = None) -> Walk:  # noqa: ARG002
         """Look everywhere."""
         found = _Found()
         # By depth, so that a directory that is reached in several ways is entered once, for all.
@@ -142,7 +143,19 @@ class Walker:
             faults=tuple(sorted(found.faults.items())),
         )
 
-    def list_directory(self, directory: str) -> Listing:
+    def walk_below(self, directory: str, known: Mapping[str, FileStat] | None = None) -> Walk:  # noqa: ARG002
+        """Look everywhere below a directory."""
+        return self.walk(known)
+
+    def open(self, path: str) -> int:
+        """A descriptor to read the regular file at `path`. Raises ReadError."""
+        return open_regular(path)
+
+    def list_directory(
+        self,
+        directory: str,
+        known: Mapping[str, FileStat] | None = None,  # noqa: ARG002
+    ) -> Listing:
         """Look into one directory, whether a glob leads to it or not."""
         sightings: list[Sighting] = []
         subdirectories = set(self._bases_below(directory))

@@ -1,4 +1,4 @@
-"""Events as counters in memory, for whoever exposes them."""
+"""Events as counters and gauges in memory, for whoever exposes them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ Key: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class Counters:
-    """An `Emit` that adds up `Event.counts()`. Callable from any thread."""
+    """An `Emit` that adds up `Event.counts()` and keeps the last of each of `Event.gauges()`.
+
+    Callable from any thread.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._totals: Counter[Key] = Counter()
+        self._gauges: dict[Key, int] = {}
 
     def __call__(self, event: Event) -> None:
-        """Add what the event counts."""
-        counts = event.counts()
-        if not counts:
+        """Add what the event counts, and keep what it says is so now."""
+        counts, gauges = event.counts(), event.gauges()
+        if not counts and not gauges:
             return
         with self._lock:
+            for name, value, labels in gauges:
+                self._gauges[name, tuple(sorted(labels))] = value
             for name, amount, labels in counts:
                 self._totals[name, tuple(sorted(labels))] += amount
 
@@ -32,6 +38,11 @@ class Counters:
         """All totals so far."""
         with self._lock:
             return dict(self._totals)
+
+    def gauges(self) -> dict[Key, int]:
+        """All gauges as they were set last."""
+        with self._lock:
+            return dict(self._gauges)
 
     def total(self, name: str) -> int:
         """The sum of `name` over all labels."""

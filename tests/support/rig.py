@@ -24,6 +24,7 @@ from singer.base.events import Event, InternalError
 from singer.base.ledger import Ledger
 from singer.base.ports import Receipt, Rejection, Route, Settlement
 from singer.budget import Budget
+from singer.descriptors import Descriptors
 from singer.files.source import Outcome, Source
 from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
@@ -175,6 +176,10 @@ class Rig:
         writers: dict[str, LoopbackWriter] | None = None,
         max_record: int = 1000,
         memory: int = 8 << 20,
+        max_open_files: int = 100,
+        max_deleted_files: int = 100,
+        max_deleted_bytes: int = 1 << 30,
+        close_idle: float = 5.0,
         **options: object,
     ) -> None:
         self.writers = writers or {"out": LoopbackWriter()}
@@ -187,6 +192,10 @@ class Rig:
         self.reader = TextReader(TextReaderConfig(max_record=ByteSize(max_record)))
         self.state_dir = state_dir
         self.memory = memory
+        self.max_open_files = max_open_files
+        self.max_deleted_files = max_deleted_files
+        self.max_deleted_bytes = max_deleted_bytes
+        self.close_idle = close_idle
         self.events: list[Event] = []
         self.ledger = Ledger()
         self.running = False
@@ -247,14 +256,21 @@ class Rig:
             )
             for name, writer in self.writers.items()
         }
+        descriptors = Descriptors(
+            emit,
+            max_open=self.max_open_files,
+            max_deleted_files=self.max_deleted_files,
+            max_deleted_bytes=self.max_deleted_bytes,
+        )
         self.stream = Stream(
             self.config,
             destinations,
             services,
             self.positions,
             Walker(self.config.paths, self.config.exclude, rotated=self.config.rotated),
+            descriptors=descriptors,
             rescan_seconds=0.5,
-            close_idle_seconds=5.0,
+            close_idle_seconds=self.close_idle,
             positions_lost=self.positions.recovered,
         )
         self.stream.start()
