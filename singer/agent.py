@@ -297,14 +297,20 @@ class Agent:
             await self._try("drop positions of files long gone", self._prune())
 
     async def _prune(self) -> None:
+        begun_ns = self._clock.now_ns()
         present: set[int] = set()
         for stream in self.streams:
             rows = await stream.present_rows()
             if rows is None:
                 return
             present |= rows
-        forget_after_ns = int(self._config.agent.forget_after * 1e9)
-        await self._positions.prune(self._clock.now_ns() - forget_after_ns, keep=present)
+        agent = self._config.agent
+        await self._positions.prune(
+            begun_ns - int(agent.forget_after * 1e9),
+            keep=present,
+            kept_since_ns=begun_ns,
+            max_rows=agent.max_positions,
+        )
 
     async def _try(self, step: str, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -32,10 +32,10 @@ class Count(NamedTuple):
 
 
 class Gauge(NamedTuple):
-    """The gauge `name` with these labels is `value` now."""
+    """The gauge `name` with these labels stands at `value` now."""
 
     name: str
-    value: int
+    value: float
     labels: tuple[tuple[str, str], ...] = ()
 
 
