@@ -18,7 +18,8 @@ _SPACING_SECONDS: Final = 0.1
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discovery:
     """`found_seconds` from the agent's start until the last file was taken on, `delivered_seconds`
-    until each one's line was acknowledged; `created_ms` from creation to acknowledgement, ascending.
+    until each one's line was acknowledged; `created_ms` from creation to acknowledgement,
+    ascending.
     """
 
     files: int

@@ -32,6 +32,7 @@ class Fairness:
     round_trip_ms: int
     latency_ms: tuple[float, ...]
     bytes_per_second: float
+    unread_bytes: int  #: of the firehoses at the end: what they still had to read
 
 
 def fairness(
@@ -69,6 +70,7 @@ def fairness(
                     paths, lines_per_second=lines_per_second, seconds=seconds
                 )
                 ended = time.monotonic_ns()
+                written = sum(os.stat(path).st_size for path in hoses)
             finally:
                 if writer is not None:
                     child.end(writer)
@@ -80,6 +82,7 @@ def fairness(
         round_trip_ms=round_trip_ms,
         latency_ms=appending.latencies_ms(appended, progress),
         bytes_per_second=sum(_rate(progress, path, begun, ended) for path in hoses),
+        unread_bytes=written - sum(progress.end_at(path, ended) for path in hoses),
     )
 
 

@@ -170,6 +170,7 @@ def fairness_table(results: Sequence[Fairness], *, small: int) -> str:
         "p99 ms",
         "max ms",
         "firehoses MB/s",
+        "behind by MB",
     )
     rows = [
         (
@@ -178,6 +179,7 @@ def fairness_table(results: Sequence[Fairness], *, small: int) -> str:
             str(each.round_trip_ms),
             *_quantiles(each.latency_ms),
             f"{each.bytes_per_second / 1e6:.0f}",
+            f"{each.unread_bytes / 1e6:,.0f}",
         )
         for each in results
     ]

@@ -38,7 +38,7 @@ def rescan(bootstrap: str, *, files: int, directories: int, seconds: float) -> R
     """Measure. Raises RuntimeError."""
     with workspace.directory() as work:
         glob, paths = workspace.log_tree(work, files, directories)
-        shares = []
+        shares: list[float] = []
         for interval in (_OFTEN_SECONDS, _SELDOM_SECONDS):
             config = workspace.agent_config(
                 work, bootstrap, glob, {}, agent={"rescan": f"{interval:g}s"}
