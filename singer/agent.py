@@ -53,6 +53,7 @@ from singer.positions.state_dir import StateDir
 from singer.readers.text import TextReader
 from singer.services import Destination, Services
 from singer.stream import Stream
+from singer.turns import Turns
 from singer.writers.dead_letters import DeadLetters
 from singer.writers.kafka import KafkaWriter
 
@@ -169,6 +170,7 @@ class Agent:
             threads=DeviceThreads(self._emit),
             wakeup=wakeup,
             breaker=self._breaker,
+            turns=Turns(),
         )
         descriptors = Descriptors(
             self._emit,
@@ -263,8 +265,13 @@ class Agent:
             writer=KafkaWriter(self._clusters[config.cluster], config),
             committer=self._positions,
             account=self.ledger.account(stream.name, config.name),
-            ceilings=budget.destination(config.cluster, shadow=config.shadow),
-            partition_ceiling=partial(budget.partition, config.cluster, config.topic),
+            priority=stream.priority,
+            ceilings=budget.destination(
+                config.cluster, shadow=config.shadow, priority=stream.priority
+            ),
+            partition_ceiling=partial(
+                budget.partition, config.cluster, config.topic, priority=stream.priority
+            ),
             file_ceiling=budget.file,
             dead_letters=self._dead_letters,
             rotate_grace_seconds=stream.rotate_grace,

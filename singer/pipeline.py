@@ -43,7 +43,7 @@ from singer.base.events import (
 )
 from singer.base.ports import Framed, State
 from singer.base.position import FINGERPRINT_BYTES, Mark, Position
-from singer.budget import Ceiling, Room, acquire, charge
+from singer.budget import Ceiling, Room, acquire, blocked, charge
 from singer.files.openfile import OpenFile
 from singer.files.source import WINDOW_BYTES, Outcome, Source
 from singer.services import Destination, Services
@@ -104,7 +104,9 @@ class Pipeline:
             older._successors.append(self)  # noqa: SLF001  # a sibling's own list
         self._on_changed = on_changed
         self._ceiling = destination.file_ceiling()
-        self._hint: tuple[Ceiling, ...] = ()
+        self._share = services.turns.share(destination.priority)
+        self._hint: tuple[Ceiling, ...] = ()  # the partition's, where there was no room
+        self._sent_to: Ceiling | None = None
         self._record_bytes = _FIRST_RECORD_BYTES
         self._tickets: deque[Ticket] = deque()
         self._outstanding = 0
@@ -266,6 +268,7 @@ class Pipeline:
             self._failure = self._failure or error
             self._rewind_when_quiet()
         finally:
+            self._services.turns.end(self._share)
             self._task = None
             if self._again:
                 self.wake()
@@ -298,8 +301,10 @@ class Pipeline:
         self._largest = size
         if rewritten:  # as long as before, but not what it was?
             await self._read(0)
+            self._services.turns.end(self._share)
             return self.changed
         if unread == 0:
+            self._hint = ()
             return False
         try:
             await self.destination.writer.ready()
@@ -319,9 +324,15 @@ class Pipeline:
         ceilings = (self._ceiling, *self.destination.ceilings, *self._hint)
         size = want + self._source.held
         reserved = int(size * self._cost_per_byte()) + _TICKET_BYTES
-        await acquire(ceilings, reserved)
-        room = Room(ceilings, reserved)
+        turns, share = self._services.turns, self._share
+        room: Room | None = None
         try:
+            await turns.begin(share)
+            if blocked(ceilings, reserved, share.mark):
+                turns.end(share)  # who waits for memory holds up nobody
+            await acquire(ceilings, reserved, share.mark)
+            room = Room(ceilings, reserved)
+            await turns.begin(share)
             if self._failure is not None or (want and not await self._read(want, room)):
                 return
             # A store into mapped memory: should the process die in here, the next one knows where.
@@ -335,7 +346,9 @@ class Pipeline:
         finally:
             self._services.breaker.unmark()
             # What was sent is charged by now, so nobody slips in between.
-            room.lend()
+            if room is not None:
+                room.lend()
+            turns.end(share)
 
     def _cost_per_byte(self) -> float:
         """Memory that a byte of the file is expected to take while it is under way."""
@@ -357,8 +370,10 @@ class Pipeline:
             if outcome is Outcome.COLD:
                 self._reading = True
                 lend = room and self._lend_when_slow(room)
+                self._services.turns.end(self._share)  # the disk is slow, others are not
                 try:
                     outcome = await self._in_thread(source.read_cold, want)
+                    await self._services.turns.begin(self._share)
                 except asyncio.CancelledError:
                     self._source = source.fork(before)  # the thread still writes into this one
                     raise
@@ -372,6 +387,7 @@ class Pipeline:
         fresh = source.held - before
         if fresh:
             self._grown_at = self._services.loop.time()
+            self._share.nbytes += fresh
             self.destination.account.read += fresh
             self.destination.account.held += fresh
         if outcome is Outcome.CHANGED:
@@ -414,13 +430,17 @@ class Pipeline:
             partition = self.destination.partition_ceiling(
                 route if isinstance(route, int) else int(route[0])
             )
-            if partition not in self._hint and not partition.has_room(cost):
+            if partition not in self._hint and blocked((partition,), cost, self._share.mark):
                 # Read it again when there is room, asked for before the read: what waits here
                 # must not sit on memory of the others.
                 self._hint = (partition,)
                 self._unread()
                 return
-            self._hint = ()
+            # Where there was no room there may be none again: asked for before the next read, too,
+            # as long as it goes the same way, or a busy file would read everything twice.
+            if partition is not self._sent_to:
+                self._hint = ()
+            self._sent_to = partition
             shared = (*shared, partition)
             receipt = self.destination.writer.send(batch, route)
         charge((self._ceiling, *shared), cost)

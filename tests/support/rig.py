@@ -35,6 +35,7 @@ from singer.positions.state_dir import StateDir
 from singer.readers.text import TextReader
 from singer.services import Destination, Services
 from singer.stream import Stream
+from singer.turns import Turns
 from singer.writers.dead_letters import DeadLetters
 
 #: How soon a mount is said to hang, so that tests need not wait for it.
@@ -232,6 +233,7 @@ class Rig:
             threads=DeviceThreads(emit, patience_seconds=PATIENCE_SECONDS),
             wakeup=self.wakeup,
             breaker=self.breaker,
+            turns=Turns(),
         )
         self.dead_letters = DeadLetters(
             self.state.dead_letters, max_bytes=1 << 20, files=2, emit=emit, clock=clock
@@ -246,8 +248,11 @@ class Rig:
                 writer=writer,
                 committer=self.positions,
                 account=self.ledger.account("s", name),
-                ceilings=budget.destination(name, shadow=False),
-                partition_ceiling=partial(budget.partition, name, "t"),
+                priority=self.config.priority,
+                ceilings=budget.destination(name, shadow=False, priority=self.config.priority),
+                partition_ceiling=partial(
+                    budget.partition, name, "t", priority=self.config.priority
+                ),
                 file_ceiling=budget.file,
                 dead_letters=self.dead_letters,
                 rotate_grace_seconds=self.config.rotate_grace,
