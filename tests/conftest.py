@@ -1,15 +1,19 @@
-"""What all tests share: `--long`, one Kafka for the session, and no process left behind."""
+"""What all tests share: `--long`, one Kafka for the session, a stream on a directory of logs, and
+no process left behind.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.support import kafka_classpath
 from tests.support.kafka_cluster import KafkaCluster
+from tests.support.rig import Rig
 from tests.support.waiting import wait_until
 
 
@@ -58,3 +62,26 @@ def kafka(kafka_session: KafkaCluster) -> Iterator[KafkaCluster]:
     """The session's cluster, whole before and after each test that uses it."""
     yield kafka_session
     kafka_session.heal()
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """The directory that applications log to."""
+    (tmp_path / "logs").mkdir()
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def rig(tmp_path: Path, logs: Path) -> Iterator[Callable[..., Rig]]:
+    """`rig(glob, ...)` is a stream over files in `logs`; all have one state directory."""
+    made: list[Rig] = []
+
+    def make(*patterns: str, **options: object) -> Rig:
+        paths = [str(logs / pattern) for pattern in patterns or ("app.log",)]
+        made.append(Rig(str(tmp_path / "state"), paths, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.running:
+            one.kill()

@@ -1,4 +1,4 @@
-"""What happens to files that are looked at and waited for, as events."""
+"""What happens to files that are looked at and waited for, and to mounts, as events."""
 
 from __future__ import annotations
 
@@ -88,3 +88,35 @@ class WatchesOverflowed(Event):
     def counts(self) -> tuple[Count, ...]:
         """One overflow."""
         return (Count("singer_watches_overflowed_total", 1),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountHangs(Event):
+    """A mount, or the disk under it, does not answer; said once until it answers again."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+    what: str
+    seconds: float
+
+    def message(self) -> str:
+        """What follows, and what to do."""
+        return (
+            f"read files: {self.what} has not answered for {self.seconds:.0f} s; its files wait, "
+            f"all others go on, and nothing of it is lost; see whether its server is up and can "
+            f"be reached (dmesg), or unmount it (umount -f -l)"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """One mount."""
+        return (Count("singer_mounts_hung_total", 1),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountAnswers(Event):
+    """A mount that hung does not any more."""
+
+    what: str
+
+    def message(self) -> str:
+        """What follows."""
+        return f"read files: {self.what} answers again; its files go on"
