@@ -56,6 +56,7 @@ class Descriptors:
         self.most = max_open  #: files that may be open
         self._max_deleted_files = max_deleted_files
         self._max_deleted_bytes = max_deleted_bytes
+        self._refused = False  # the process, or the machine, has fewer than `most`
         self._holders: list[Holder] = []
         self._told: DescriptorsHeld | None = None
 
@@ -66,13 +67,18 @@ class Descriptors:
     def room_for(self, wanted: int) -> int:
         """How many of `wanted` more files may be opened, after idle ones were closed for them."""
         room = self.most - self._open
-        if room < wanted:
+        if room < wanted or self._refused:
+            self._refused = False
             idle = [each for holder in self._holders for each in holder.idle_files()]
             count = max(wanted - room, _CLOSED_AT_ONCE)
             for _, close in heapq.nsmallest(count, idle, key=itemgetter(0)):
                 close()
             room = self.most - self._open
         return max(0, min(wanted, room))
+
+    def refused(self) -> None:
+        """The kernel gave no more: idle files are closed before the next are opened."""
+        self._refused = True
 
     def review(self) -> None:
         """Give up deleted files above the ceilings, and say what is held."""

@@ -33,8 +33,8 @@ _T = TypeVar("_T")
 class Lookout:
     """Looks for the files of one stream, until `stop`.
 
-    `report` is awaited after each look with what is different, the paths beside which a rotated
-    name appeared that the stream does not match, and whether everything was looked at; the next
+    `report` is awaited after each look with what is different, the paths of which a rotated
+    name appeared that the globs do not match, and whether everything was looked at; the next
     look comes after it.
     """
 
@@ -144,17 +144,17 @@ class Lookout:
         return walk, self.census.see_all(walk.sightings)
 
     async def _look_at(self, directories: set[str]) -> None:
-        walks, changes, copied = await self.in_thread(self._list, directories)
+        walks, changes, rotated = await self.in_thread(self._list, directories)
         for walk in walks:
             self._mind(walk)
-        await self._report(changes, copied, False)
+        await self._report(changes, rotated, False)
 
     def _list(self, directories: set[str]) -> tuple[list[Walk], Changes, set[str]]:
         """Look at directories, and below those in them that were not there before."""
         sightings: list[Sighting] = []
         looked = set(directories)
         walks: list[Walk] = []
-        copied: set[str] = set()
+        rotated: set[str] = set()
         for directory in directories:
             listing = self._walker.list_directory(directory, self.census.stats)
             others: set[str] = set()
@@ -165,14 +165,14 @@ class Lookout:
                     others.add(each.path)
             before = self._beside.get(directory, frozenset())
             for path in others - before:
-                copied.update(base for base in bases(path) if self.census.at(base))
+                rotated.update(base for base in bases(path) if self._walker.matches(base))
             self._beside[directory] = frozenset(others)
             for subdirectory in listing.subdirectories - self.directories:
                 walk = self._walker.walk_below(subdirectory, self.census.stats)
                 walks.append(walk)
                 looked |= walk.directories
                 sightings += walk.sightings
-        return walks, self.census.see(looked, sightings), copied
+        return walks, self.census.see(looked, sightings), rotated
 
     def _mind(self, walk: Walk) -> None:
         """Watch the directories of a walk, and say what it could not read."""

@@ -2,7 +2,8 @@
 
 Owns the cursor, the tickets under way and their order. Knows nothing of paths, discovery or
 rotation beyond the facts of `OpenFile`; the stream creates pipelines, chains them and looks
-after their files. Loop thread only; cold reads go through the agent's own threads.
+after their files. Loop thread only; cold reads, and all that asks a remote file, go through the
+agent's own threads.
 
 Longer than a module should be: reading, sending, committing and rewinding share the cursor and the
 queue of tickets, and every one of them must leave both consistent. What does not is in `ticket`,
@@ -19,10 +20,10 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from math import inf
-from typing import Final
+from typing import Final, TypeVar
 
 from singer.base.backoff import Backoff
-from singer.base.batch import RECORD_OVERHEAD_BYTES
+from singer.base.batch import RECORD_OVERHEAD_BYTES, Bytes
 from singer.base.errors import (
     DeliveryError,
     InvariantError,
@@ -42,9 +43,9 @@ from singer.base.events import (
 )
 from singer.base.ports import Framed, State
 from singer.base.position import FINGERPRINT_BYTES, Mark, Position
-from singer.budget import Ceiling, acquire, charge
+from singer.budget import Ceiling, Room, acquire, blocked, charge
 from singer.files.openfile import OpenFile
-from singer.files.source import WINDOW_BYTES, Outcome, Source, grown_fingerprint
+from singer.files.source import WINDOW_BYTES, Outcome, Source
 from singer.services import Destination, Services
 from singer.ticket import Refuse, Ticket
 from singer.writers.dead_letters import DeadLetter
@@ -58,6 +59,10 @@ _FIRST_RECORD_BYTES: Final = 32.0
 _TICKET_BYTES: Final = 8 << 10
 #: Room asked for when a held line fills the window: it must grow until the reader gives it up.
 _LEAST_READ_BYTES: Final = 64 << 10
+#: A read that takes longer gives its room back to the others until it has come to its end.
+_SLOW_READ_SECONDS: Final = 1.0
+
+_Answer = TypeVar("_Answer")
 
 
 class Pipeline:
@@ -65,7 +70,8 @@ class Pipeline:
 
     `after` are pipelines of older files of the same path: this one starts when they have read
     theirs to the end. `on_changed` is told that the file was truncated or rewritten; the pipeline
-    has then stopped reading for good.
+    has then stopped reading for good. `tail` are the (at most 256) bytes before the position's
+    offset, `head` the first (at most 1024) before it, needed while the fingerprint is shorter.
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class Pipeline:
         position: Position,
         tail: bytes,
         *,
+        head: bytes = b"",
         after: tuple[Pipeline, ...],
         on_changed: Callable[[Pipeline], None],
     ) -> None:
@@ -86,6 +93,7 @@ class Pipeline:
         self.changed = False
         self.at_end = False  #: nothing was left to read at the last look
         self._tail = tail  # the bytes before position.offset
+        self._head = head  # until the fingerprint covers it all
         self._services = services
         self._source = file.source(position.offset, tail)
         self._resume = position.resume
@@ -96,7 +104,9 @@ class Pipeline:
             older._successors.append(self)  # noqa: SLF001  # a sibling's own list
         self._on_changed = on_changed
         self._ceiling = destination.file_ceiling()
-        self._hint: tuple[Ceiling, ...] = ()
+        self._share = services.turns.share(destination.priority)
+        self._hint: tuple[Ceiling, ...] = ()  # the partition's, where there was no room
+        self._sent_to: Ceiling | None = None
         self._record_bytes = _FIRST_RECORD_BYTES
         self._tickets: deque[Ticket] = deque()
         self._outstanding = 0
@@ -258,6 +268,7 @@ class Pipeline:
             self._failure = self._failure or error
             self._rewind_when_quiet()
         finally:
+            self._services.turns.end(self._share)
             self._task = None
             if self._again:
                 self.wake()
@@ -274,8 +285,11 @@ class Pipeline:
     async def _turn(self) -> bool:
         """Read and send one window; False when the file ends at the cursor."""
         try:
-            size, written_ns = self.file.state()
-        except OSError as error:
+            if self.file.remote:
+                size, written_ns = await self._in_thread(self.file.state)
+            else:
+                size, written_ns = self.file.state()
+        except (OSError, ReadError) as error:
             self._read_failed(error)
             return True
         unread = self._source.unread(size)
@@ -287,8 +301,10 @@ class Pipeline:
         self._largest = size
         if rewritten:  # as long as before, but not what it was?
             await self._read(0)
+            self._services.turns.end(self._share)
             return self.changed
         if unread == 0:
+            self._hint = ()
             return False
         try:
             await self.destination.writer.ready()
@@ -308,9 +324,16 @@ class Pipeline:
         ceilings = (self._ceiling, *self.destination.ceilings, *self._hint)
         size = want + self._source.held
         reserved = int(size * self._cost_per_byte()) + _TICKET_BYTES
-        await acquire(ceilings, reserved)
+        turns, share = self._services.turns, self._share
+        room: Room | None = None
         try:
-            if self._failure is not None or (want and not await self._read(want)):
+            await turns.begin(share)
+            if blocked(ceilings, reserved, share.mark):
+                turns.end(share)  # who waits for memory holds up nobody
+            await acquire(ceilings, reserved, share.mark)
+            room = Room(ceilings, reserved)
+            await turns.begin(share)
+            if self._failure is not None or (want and not await self._read(want, room)):
                 return
             # A store into mapped memory: should the process die in here, the next one knows where.
             self._services.breaker.mark(
@@ -323,35 +346,48 @@ class Pipeline:
         finally:
             self._services.breaker.unmark()
             # What was sent is charged by now, so nobody slips in between.
-            charge(ceilings, -reserved)
+            if room is not None:
+                room.lend()
+            turns.end(share)
 
     def _cost_per_byte(self) -> float:
         """Memory that a byte of the file is expected to take while it is under way."""
         return 1.0 + RECORD_OVERHEAD_BYTES / self._record_bytes
 
-    async def _read(self, want: int) -> bool:
-        """Whether `want` bytes, or some of them, were added to the window."""
+    async def _in_thread(self, function: Callable[..., _Answer], *arguments: int) -> _Answer:
+        """Ask the file in the threads of its device; waits for as long as its mount hangs."""
+        return await self._services.threads.run(self.file.identity.device, function, *arguments)
+
+    async def _read(self, want: int, room: Room | None = None) -> bool:
+        """Whether `want` bytes, or some of them, were added to the window.
+
+        `room` is charged for them. While a mount hangs the others have it.
+        """
         source = self._source
         before = source.held
         try:
-            outcome = source.read(want, nowait=True)
+            outcome = Outcome.COLD if self.file.remote else source.read(want, nowait=True)
             if outcome is Outcome.COLD:
                 self._reading = True
+                lend = room and self._lend_when_slow(room)
+                self._services.turns.end(self._share)  # the disk is slow, others are not
                 try:
-                    outcome = await self._services.threads.run(
-                        self.file.identity.device, source.read_cold, want
-                    )
+                    outcome = await self._in_thread(source.read_cold, want)
+                    await self._services.turns.begin(self._share)
                 except asyncio.CancelledError:
                     self._source = source.fork(before)  # the thread still writes into this one
                     raise
                 finally:
                     self._reading = False
+                    if lend:
+                        lend.cancel()
         except (OSError, ReadError) as error:
             self._read_failed(error)
             return False
         fresh = source.held - before
         if fresh:
             self._grown_at = self._services.loop.time()
+            self._share.nbytes += fresh
             self.destination.account.read += fresh
             self.destination.account.held += fresh
         if outcome is Outcome.CHANGED:
@@ -359,7 +395,15 @@ class Pipeline:
         if self._failure is not None:
             self._rewind_when_quiet()  # it waited for this read
             return False
+        if room and not room.take_again():
+            self._unread()  # waiting here would keep memory that nobody accounts for
+            return False
         return outcome is Outcome.GREW
+
+    def _lend_when_slow(self, room: Room) -> asyncio.TimerHandle:
+        stuck = self._services.threads.are_stuck(self.file.identity.device, _SLOW_READ_SECONDS)
+        delay_seconds = 0.0 if stuck else _SLOW_READ_SECONDS
+        return self._services.loop.call_later(delay_seconds, room.lend)
 
     def _frame(self, state: State) -> Framed:
         source = self._source
@@ -386,13 +430,17 @@ class Pipeline:
             partition = self.destination.partition_ceiling(
                 route if isinstance(route, int) else int(route[0])
             )
-            if partition not in self._hint and not partition.has_room(cost):
+            if partition not in self._hint and blocked((partition,), cost, self._share.mark):
                 # Read it again when there is room, asked for before the read: what waits here
                 # must not sit on memory of the others.
                 self._hint = (partition,)
                 self._unread()
                 return
-            self._hint = ()
+            # Where there was no room there may be none again: asked for before the next read, too,
+            # as long as it goes the same way, or a busy file would read everything twice.
+            if partition is not self._sent_to:
+                self._hint = ()
+            self._sent_to = partition
             shared = (*shared, partition)
             receipt = self.destination.writer.send(batch, route)
         charge((self._ceiling, *shared), cost)
@@ -464,7 +512,12 @@ class Pipeline:
         """The file ends at the cursor: see to being woken. True: look again at once."""
         if self.held:
             self._wake_at(self._held_due_at()[0])
-        self._services.wakeup.arm(self.file.fd, self, self.wake)
+        if self.file.remote:
+            # Not asked, nor read, on the loop; what comes from now on the next poll finds.
+            self._services.wakeup.poll(self._largest, self, Pipeline.wake)
+            self._source.relax()
+            return self._again
+        self._services.wakeup.arm(self.file.fd, self, Pipeline.wake)
         try:
             grew = self._source.unread(self.file.size()) != 0  # between the look and the watch
         except OSError as error:
@@ -523,7 +576,7 @@ class Pipeline:
         account.delivered += span - ticket.disposed
         account.records += len(ticket.batch) - len(ticket.rejected)
         charge((self._ceiling,), -ticket.cost)
-        self._advance(ticket.end, ticket.tail, ticket.resume)
+        self._advance(ticket.end, ticket.window, ticket.tail, ticket.resume)
         self._backoff.reset()
         self._services.emit(
             BatchDelivered(
@@ -537,14 +590,18 @@ class Pipeline:
             )
         )
 
-    def _advance(self, offset: int, tail: bytes, resume: bytes) -> None:
+    def _advance(self, offset: int, window: Bytes, tail: bytes, resume: bytes) -> None:
+        """Move the position to `offset`; `window` are the bytes it moves past."""
         services = self._services
         fingerprint = self.position.identity.fingerprint
-        if fingerprint.length < FINGERPRINT_BYTES:
-            try:
-                fingerprint = grown_fingerprint(self.file.fd, fingerprint, offset)
-            except OSError as error:  # a shorter fingerprint serves as well
-                self._read_failed(error)
+        known = min(self.position.offset, FINGERPRINT_BYTES)
+        if fingerprint.length < FINGERPRINT_BYTES and len(self._head) == known:
+            # They pass through here anyway: no reason to ask the file. (Without its beginning it
+            # stays as it is: a shorter fingerprint serves as well.)
+            self._head += window[: FINGERPRINT_BYTES - len(self._head)].tobytes()
+            fingerprint = Mark.of(self._head)
+            if fingerprint.length == FINGERPRINT_BYTES:
+                self._head = b""
         self.position = self.position.moved(
             offset, Mark.of(tail), resume, fingerprint, services.clock.now_ns()
         )
@@ -650,9 +707,10 @@ class Pipeline:
         account.in_flight -= end - ticket.start
         account.delivered += end - ticket.start
         account.records += settled
-        tail = Source.tail_after(ticket.window, ticket.tail_before, end - ticket.start)
+        window = ticket.window[: end - ticket.start]
+        tail = Source.tail_after(window, ticket.tail_before, len(window))
         ticket.start = end
-        self._advance(end, tail, b"")
+        self._advance(end, window, tail, b"")
 
     def _wait_for_destination(self, error: DeliveryError) -> None:
         self._retry_later(

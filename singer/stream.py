@@ -38,7 +38,7 @@ from singer.base.ports import PositionStore
 from singer.base.position import NO_MARK, Position
 from singer.descriptors import Deleted, Descriptors
 from singer.files.census import Changes, Key
-from singer.files.inquiry import Finding, Findings, Inquiry, Live, Suspect
+from singer.files.inquiry import Entry, Finding, Findings, Inquiry, Live, Suspect
 from singer.files.lineage import bases, lineage_of
 from singer.files.openfile import OpenFile
 from singer.files.siblings import compression
@@ -146,6 +146,7 @@ class Stream:
         self._dormant_at: dict[str, Key] = {}  # by path, the closed file that is there now
         self._unseen: set[Key] = set()  # open, at their paths as far as is known, and not seen
         self._waiting: dict[str, None] = {}  # paths whose files wait for a descriptor
+        self._wait_was_said = False
         self._copies: dict[str, set[Key]] = {}  # by path, copies of the file that is there
         self._vacated: set[str] = set()
         self._look_again: set[str] = set()
@@ -196,7 +197,7 @@ class Stream:
     def close(self) -> None:
         """Give all descriptors back."""
         for tracked in self._open.values():
-            tracked.file.close()
+            tracked.file.close(self._services.threads)
 
     async def present_rows(self) -> set[int] | None:
         """Ids of the rows whose files exist; None if that cannot be told now. Raises StateError."""
@@ -234,11 +235,11 @@ class Stream:
 
     # --- taking stock -------------------------------------------------------------------------
 
-    async def _report(self, changes: Changes, beside: set[str], everywhere: bool) -> None:
+    async def _report(self, changes: Changes, rotated: set[str], everywhere: bool) -> None:
         """Take stock after a look."""
         async with self._stock_taking:
-            # What appears beside a live file may be the copy that a copytruncate begins with.
-            self._vacated |= beside & self._at.keys()
+            # It may be the copy that a copytruncate begins with, or came and went at its path.
+            self._vacated |= rotated
             if everywhere:
                 self._vacated |= self._look_again
                 self._look_again.clear()
@@ -285,7 +286,7 @@ class Stream:
         """Say where open files are now, and whether they are still the ones at their paths."""
         taken = self._lookout.census.at
         lost = [self._open[key].file for key, where in changes.items() if where is None]
-        left = await self._lookout.in_thread(_whereabouts, [f for f in lost if f.fd >= 0])
+        left = await self._ask_where(lost)
         was_at: dict[str, _Tracked] = {}
         is_at: dict[str, _Tracked] = {}
         for key, sighting in changes.items():
@@ -371,6 +372,8 @@ class Stream:
         destination is asked about. Returns the paths that have to be looked at again.
         """
         name, store = self.config.name, self._store
+        if self._waiting:
+            self._descriptors.room_for(len(self._waiting))  # looking takes some as well
         if self._first_scan_of is None:
             scans = {d: await store.scanned(name, d) for d in self._destinations}
             self._first_scan_of = frozenset(d for d, when in scans.items() if when is None)
@@ -421,17 +424,18 @@ class Stream:
                     entries = await self._make_durable(findings, homeless)
                 except BaseException:
                     for finding in findings.found:
-                        os.close(finding.fd)
+                        self._close(finding)
                     raise
                 again |= findings.unsettled
                 self._note(findings)
                 admitted += self._keep_what_fits(findings.found, entries)
+                self._wait_for_room(findings.refused)
             for destination in self._first_scan_of:
                 await store.mark_scanned(name, destination)
                 self._since_ns = self._since_ns or self._now_ns()
         except BaseException:
             for finding, _ in admitted:
-                os.close(finding.fd)
+                self._close(finding)
             self._vacated.update(suspect.lineage for suspect in suspects.values())
             raise
         self._first_scan_of = frozenset()
@@ -473,7 +477,6 @@ class Stream:
         for finding in found:
             lineages.setdefault(finding.suspect.lineage, []).append(finding)
         room = self._descriptors.room_for(sum(map(len, lineages.values())))
-        waited = len(self._waiting)
         for path, files in lineages.items():
             self._waiting.pop(path, None)
             if len(files) <= room or room == self._descriptors.most:
@@ -483,11 +486,24 @@ class Stream:
             else:
                 self._waiting[path] = None
                 for finding in files:
-                    os.close(finding.fd)
+                    self._close(finding)
+
+    def _wait_for_room(self, refused: Collection[str]) -> None:
+        """See to it that files without a descriptor are asked about again."""
+        if refused:
+            self._descriptors.refused()
+            self._waiting.update(dict.fromkeys(refused))
         if self._waiting:
             self._services.loop.call_later(_ROOM_SECONDS, self._lookout.look_soon)
-        if bool(self._waiting) != bool(waited):
+        if bool(self._waiting) != self._wait_was_said:
+            self._wait_was_said = bool(self._waiting)
             self._services.emit(FilesWait(stream=self.config.name, files=len(self._waiting)))
+
+    def _close(self, finding: Finding) -> None:
+        if finding.remote:
+            self._services.threads.post(finding.stat.device, os.close, finding.fd)
+        else:
+            os.close(finding.fd)
 
     async def _earlier_boot(self, rows: Collection[Position]) -> set[int]:
         """Which rows are from before the machine booted; asked only of files that were not open."""
@@ -574,8 +590,11 @@ class Stream:
             if key in suspects:  # seen twice: where it was seen last counts
                 suspects[key] = replace(suspects[key], path=sighting.path, stat=stat)
                 continue
-            lineage = self._lineage(sighting.path, paths)
-            if not all_of_them and (self._since_ns is None or stat.mtime_ns < self._since_ns):
+            if sighting.path in paths:
+                lineage: str | None = sighting.path
+            elif all_of_them or (self._since_ns is not None and stat.mtime_ns >= self._since_ns):
+                lineage = self._lineage(sighting.path, paths)
+            else:
                 lineage = None  # from before our time
             lineage = home.get(stat.inode, lineage)
             if lineage is not None:
@@ -627,11 +646,13 @@ class Stream:
         """Begin to read a file, behind the older ones of its path."""
         suspect, services = finding.suspect, self._services
         first = next(iter(positions.values()))
-        file = OpenFile(finding.fd, suspect.lineage, suspect.path, first.identity)
+        file = OpenFile(
+            finding.fd, suspect.lineage, suspect.path, first.identity, remote=finding.remote
+        )
         file.opened_at = services.loop.time()
         tracked = self._open.get(file.key)
         if tracked is not None:  # another destination has it already
-            file.close()
+            file.close(services.threads)
             file = tracked.file
         else:
             tracked = _Tracked(file=file, stat=finding.stat)
@@ -649,9 +670,9 @@ class Stream:
                 )
             )
             if services.breaker.quarantined(position.stream, destination, position.identity):
-                self._quarantine(file, position)
+                self._quarantine(file, position, finding.stat.size)
                 continue
-            tracked.pipelines[destination] = self._pipeline(tracked, position, entry.tail, older)
+            tracked.pipelines[destination] = self._pipeline(tracked, position, entry, older)
         self._open[file.key] = tracked
         self._forget_dormant(file.key)
         self._youngest[file.path] = tracked
@@ -663,8 +684,9 @@ class Stream:
             pipeline.wake()
 
     def _pipeline(
-        self, tracked: _Tracked, position: Position, tail: bytes, older: _Tracked | None
+        self, tracked: _Tracked, position: Position, entry: Entry | None, older: _Tracked | None
     ) -> Pipeline:
+        """A way from a position on; without an entry, from the beginning."""
         # Only a file that nobody writes to any more has an end to wait for.
         waits = older is not None and older is not tracked and older.file.final_since is not None
         before = older.pipelines.get(position.destination) if older and waits else None
@@ -673,14 +695,15 @@ class Stream:
             self._services,
             tracked.file,
             position,
-            tail,
+            entry.tail if entry else b"",
+            head=entry.head if entry else b"",
             after=() if before is None or before.reading_done else (before,),
             on_changed=lambda pipeline: self._rewritten(tracked, pipeline),
         )
 
-    def _quarantine(self, file: OpenFile, position: Position) -> None:
+    def _quarantine(self, file: OpenFile, position: Position, size: int) -> None:
         account = self._destinations[position.destination].account
-        unread = max(0, file.size() - position.offset)
+        unread = max(0, size - position.offset)
         account.read += unread
         account.held += unread
         self._services.emit(
@@ -754,7 +777,7 @@ class Stream:
             )
         )
         older = self._youngest.get(file.path)
-        tracked.pipelines[position.destination] = self._pipeline(tracked, saved, b"", older)
+        tracked.pipelines[position.destination] = self._pipeline(tracked, saved, None, older)
         self._youngest[file.path] = tracked
         if all(p.position.offset == 0 or p is old for p in tracked.pipelines.values()):
             self._copies.pop(file.path, None)  # what was copied is not in it any more
@@ -771,7 +794,7 @@ class Stream:
         """Give back the descriptors of files that are finished, or idle for long."""
         now = self._services.loop.time()
         final = [tracked for tracked in self._open.values() if tracked.file.final_since is not None]
-        where = await self._lookout.in_thread(_whereabouts, [t.file for t in final])
+        where = await self._ask_where([tracked.file for tracked in final])
         for tracked in final:
             tracked.file.deleted |= not where.get(tracked.file.key, (1, ""))[0]
         for key, tracked in list(self._open.items()):
@@ -783,25 +806,33 @@ class Stream:
             if now - tracked.quiet_since >= patience:
                 self._retire(key)
 
+    async def _ask_where(self, files: list[OpenFile]) -> dict[Key, tuple[int, str]]:
+        return await self._lookout.in_thread(_whereabouts, files) if files else {}
+
     def _retire(self, key: Key) -> None:
         """Close a file at rest; when it changes, it is opened again."""
         tracked = self._open[key]
         file = tracked.file
-        size, written_ns = file.state()
+        stat = tracked.stat
+        if not file.remote:  # else that of the last look must do: it is not asked here
+            size, written_ns = file.state()
+            stat = stat._replace(size=size, mtime_ns=written_ns)
         for pipeline in tracked.pipelines.values():
             pipeline.retire()
         # Where a destination is left out (quarantined), nothing says that the file is finished.
         if not file.deleted and tracked.pipelines.keys() >= self._destinations.keys():
-            stat = tracked.stat._replace(size=size, mtime_ns=written_ns)
-            self._fall_asleep(key, file.path, file.seen_at, stat, fd=file.fd)
+            fd = None if file.remote else file.fd
+            self._fall_asleep(key, file.path, file.seen_at, stat, fd=fd)
         if file.final_since is not None:
-            self._services.emit(FileLetGo(stream=self.config.name, path=file.seen_at, size=size))
+            self._services.emit(
+                FileLetGo(stream=self.config.name, path=file.seen_at, size=stat.size)
+            )
         self._drop(key)
 
     def _give_up(self, key: Key) -> None:
         """Close a deleted file whatever is left of it: a ceiling was reached."""
         tracked = self._open[key]
-        size = tracked.file.size()
+        size = tracked.stat.size if tracked.file.remote else tracked.file.size()
         unread = max((p.give_up(size) for p in tracked.pipelines.values()), default=0)
         self._services.emit(
             FileGivenUp(stream=self.config.name, path=tracked.file.path, unread=unread)
@@ -816,7 +847,7 @@ class Stream:
             del self._youngest[path]
         if self._at.get(path) is tracked:
             del self._at[path]
-        tracked.file.close()
+        tracked.file.close(self._services.threads)
 
     def _fall_asleep(
         self,
@@ -840,15 +871,14 @@ class Stream:
         if path == seen_at:
             self._dormant_at[path] = key
         if fd is not None:
-            stirred = partial(self._stirred, key, dormant)
-            dormant.watched = self._services.wakeup.arm(fd, dormant, stirred)
+            dormant.watched = self._services.wakeup.arm(fd, dormant, self._stirred)
             if not dormant.watched:
                 self._services.wakeup.disarm(dormant)
 
-    def _stirred(self, key: Key, dormant: _Dormant) -> None:
+    def _stirred(self, dormant: _Dormant) -> None:
         """A closed file may have changed: look."""
         dormant.watched = False
-        if key not in self._lookout.census:
+        if dormant.seen_at not in self._lookout.census.stats:
             self._vacated.add(dormant.path)
         self._lookout.look_soon(os.path.dirname(dormant.seen_at))
 

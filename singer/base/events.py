@@ -32,10 +32,10 @@ class Count(NamedTuple):
 
 
 class Gauge(NamedTuple):
-    """The gauge `name` with these labels is `value` now."""
+    """The gauge `name` with these labels stands at `value` now."""
 
     name: str
-    value: int
+    value: float
     labels: tuple[tuple[str, str], ...] = ()
 
 
@@ -351,9 +351,11 @@ class FilesWait(Event):
 
     def message(self) -> str:
         """The ceiling."""
+        if not self.files:
+            return f"stream {self.stream}: no file waits any more until others are read"
         return (
             f"stream {self.stream}: {self.files} files wait until others are read: as many as "
-            f"agent.max_open_files allows are open and busy; raise it, and the limit of open files"
+            f"agent.max_open_files or the limit of open files allows are open and busy; raise both"
         )
 
     def gauges(self) -> tuple[Gauge, ...]:

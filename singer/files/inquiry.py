@@ -7,6 +7,7 @@ worker thread, with plain values in and out; nothing is read of a file but its m
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,10 +26,11 @@ from singer.base.position import (
 from singer.files.census import Key
 from singer.files.identity import Verdict, born_before, identify, is_copy
 from singer.files.marks import agrees, tail_agrees
-from singer.files.stat import FileStat, stat_fd
+from singer.files.stat import FileStat, is_shared, stat_fd
 
 #: A file that was written to so lately may still be growing into the copy of another.
 _COPYING_NS: Final = 2_000_000_000
+_NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
 #: How far back `start: end` looks for the beginning of the last line.
 _LINE_SEARCH_BYTES: Final = 1 << 20
 
@@ -51,12 +53,15 @@ class Suspect:
 class Entry:
     """Where one destination starts in a file: the row to keep, and the bytes before its offset.
 
+    `tail` are the last of them (at most 256), `head` the first (at most 1024).
+
     `keep` says that the row in the store is right as it is; else it has to be written first.
     """
 
     verdict: Verdict
     position: Position
     tail: bytes
+    head: bytes
     keep: bool
 
 
@@ -67,12 +72,18 @@ class Finding:
     suspect: Suspect
     fd: int
     stat: FileStat
+    remote: bool  #: on a mount that may hang
     entries: dict[str, Entry] = field(default_factory=dict)
 
     @property
     def key(self) -> Key:
         """(device, inode)."""
         return (self.stat.device, self.stat.inode)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no destination has read any of it."""
+        return all(entry.verdict is Verdict.NEW for entry in self.entries.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +110,7 @@ class Findings:
     homeless: tuple[Position, ...]  #: rows whose content is nowhere any more
     copies: tuple[Suspect, ...]
     unclear: frozenset[str]
+    refused: frozenset[str]  #: paths for whose files there were no descriptors left
 
 
 class _Likeness(Enum):
@@ -107,6 +119,7 @@ class _Likeness(Enum):
     OTHER = "another file"
     COPY = "a copy of it"
     UNCLEAR = "too short to tell, or being written"
+    MOVING = "unknown: that file is being rotated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +173,7 @@ class Inquiry:
     def _answer(self, found: list[Finding]) -> Findings:
         failed: list[tuple[Suspect, str]] = []
         unsettled: set[str] = set()
+        refused: set[str] = set()
         homeless = list(self.orphans)
         rows: dict[tuple[str, int], list[Position]] = {}
         for row in self.rows:
@@ -170,6 +184,8 @@ class Inquiry:
             except ReadError as error:
                 if isinstance(error.__cause__, FileNotFoundError):
                     unsettled.add(suspect.lineage)
+                elif getattr(error.__cause__, "errno", None) in _NO_DESCRIPTORS:
+                    refused.add(suspect.lineage)
                 else:
                     failed.append((suspect, str(error)))
                 continue
@@ -179,7 +195,7 @@ class Inquiry:
                     os.close(fd)
                     unsettled.add(suspect.lineage)
                     continue
-                finding = Finding(suspect=suspect, fd=fd, stat=stat)
+                finding = Finding(suspect=suspect, fd=fd, stat=stat, remote=is_shared(fd))
                 moved = self._judge(finding, rows)
             except (ReadError, OSError) as error:
                 os.close(fd)
@@ -187,12 +203,12 @@ class Inquiry:
                 continue
             found.append(finding)
             homeless.extend(moved)
-        for finding in [f for f in found if f.suspect.lineage in unsettled]:
+        for finding in [f for f in found if f.suspect.lineage in unsettled | refused]:
             self._drop(finding, found)
         nowhere = tuple(
             row
             for row in homeless
-            if row.path not in unsettled
+            if row.path not in unsettled | refused
             and not self._rehouse(row, found)
             and not self._shortened(row, found)
         )
@@ -200,20 +216,28 @@ class Inquiry:
         unclear: set[str] = set()
         for finding in list(found):
             likeness = self._likeness(finding)
-            if likeness is _Likeness.OTHER:
-                continue
-            self._drop(finding, found)
             if likeness is _Likeness.COPY:
                 copies.append(finding.suspect)
-            else:
+                self._drop(finding, found)
+            elif likeness is _Likeness.UNCLEAR:
                 unclear.add(finding.suspect.lineage)
+            elif likeness is _Likeness.MOVING:
+                unsettled.add(finding.suspect.lineage)
+        for finding in list(found):
+            suspect = finding.suspect
+            # Younger ones are not read before one of which is not known yet what it is.
+            if suspect.lineage in unsettled or (
+                suspect.lineage in unclear and not suspect.current and finding.is_new
+            ):
+                self._drop(finding, found)
         return Findings(
             found=tuple(found),
             failed=tuple(failed),
             unsettled=frozenset(unsettled),
-            homeless=nowhere,
+            homeless=tuple(row for row in nowhere if row.path not in unsettled),
             copies=tuple(copies),
             unclear=frozenset(unclear),
+            refused=frozenset(refused),
         )
 
     @staticmethod
@@ -230,20 +254,16 @@ class Inquiry:
         """
         suspect, stat = finding.suspect, finding.stat
         live = self.live.get(suspect.lineage)
-        if (
-            live is None
-            or suspect.current
-            or any(entry.verdict is not Verdict.NEW for entry in finding.entries.values())
-        ):
+        if live is None or suspect.current or not finding.is_new:
             return _Likeness.OTHER
         try:
             fd = self.open(suspect.lineage)
         except ReadError:
-            return _Likeness.UNCLEAR  # it is being rotated: the next look will tell
+            return _Likeness.MOVING
         try:
             there = stat_fd(fd)
             if (there.device, there.inode) != live.key:
-                return _Likeness.UNCLEAR
+                return _Likeness.MOVING
             if born_before(stat, there.birth_ns):
                 return _Likeness.OTHER
             if stat.size > there.size:
@@ -343,6 +363,7 @@ class Inquiry:
                 verdict=verdict,
                 position=position,
                 tail=_before(finding.fd, row.offset),
+                head=_beginning(finding.fd, row.offset),
                 keep=position == row,
             )
         offset = 0
@@ -359,13 +380,19 @@ class Inquiry:
             first_seen_ns=self.now_ns,
             updated_ns=self.now_ns,
         )
-        return Entry(verdict=verdict, position=position, tail=tail, keep=False)
+        return Entry(
+            verdict=verdict,
+            position=position,
+            tail=tail,
+            head=_beginning(finding.fd, offset),
+            keep=False,
+        )
 
 
 def _cut_back(row: Position, finding: Finding) -> Position:
     """The row at the end of a file that is shorter than its offset. Raises OSError."""
     size = finding.stat.size
-    head = os.pread(finding.fd, min(FINGERPRINT_BYTES, size), 0)
+    head = _beginning(finding.fd, size)
     return replace(
         row,
         offset=size,
@@ -381,6 +408,12 @@ def _same_ends(one: int, other: int, size: int) -> bool:
     return os.pread(one, head, 0) == os.pread(other, head, 0) and os.pread(
         one, tail, size - tail
     ) == os.pread(other, tail, size - tail)
+
+
+def _beginning(fd: int, offset: int) -> bytes:
+    """What a fingerprint covers of the bytes before `offset`. Raises OSError."""
+    length = min(FINGERPRINT_BYTES, offset)
+    return os.pread(fd, length, 0) if length else b""
 
 
 def _before(fd: int, offset: int) -> bytes:

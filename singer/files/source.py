@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 
 from singer.base.batch import Bytes
-from singer.base.position import FINGERPRINT_BYTES, TAIL_BYTES, Mark
+from singer.base.position import TAIL_BYTES
 
 #: One window: large enough that the cost per window vanishes, small enough for fair turns.
 WINDOW_BYTES: Final = 1 << 20
@@ -167,10 +167,3 @@ class Source:
         buffer = np.empty(size, dtype=np.uint8)
         buffer[:held] = self.window
         self._buffer, self._begin, self._end = buffer, 0, held
-
-
-def grown_fingerprint(fd: int, known: Mark, offset: int) -> Mark:
-    """The fingerprint of a file that was read up to `offset`; it grows until it is whole."""
-    if known.length >= FINGERPRINT_BYTES or known.length >= offset:
-        return known
-    return Mark.of(os.pread(fd, min(FINGERPRINT_BYTES, offset), 0))

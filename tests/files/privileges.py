@@ -1,15 +1,20 @@
-"""Whether permissions mean anything to this process, and making them mean something."""
+"""What this process may do to permissions and owners, and giving that up for a while."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 from collections.abc import Iterator
 from typing import Final
+
+import pytest
 
 #: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
 _IGNORING_PERMISSIONS: Final = 0b110
 _LINUX_CAPABILITY_VERSION_3: Final = 0x20080522
+#: A user that is neither root nor, in all likelihood, the one that runs the tests.
+STRANGER: Final = 65533
 
 
 def reads_everything() -> bool:
@@ -17,6 +22,11 @@ def reads_everything() -> bool:
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:
         line = next(line for line in status if line.startswith("CapEff:"))
     return bool(int(line.split()[1], 16) & _IGNORING_PERMISSIONS)
+
+
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0 or not reads_everything(), reason="only root may give files away"
+)
 
 
 @contextlib.contextmanager

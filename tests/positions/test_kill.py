@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 
+from singer.positions.events import PositionsCounted
 from singer.positions.query import read_positions
 from tests.positions.parts import Heard, opened
 from tests.support import child
@@ -70,4 +71,4 @@ def test_positions_never_move_past_what_was_advanced_and_sighted_rows_survive(tm
                 assert not store.recovered
             return heard
 
-        assert asyncio.run(reopen(path)) == []
+        assert asyncio.run(reopen(path)) == [PositionsCounted(rows=len(rows))]

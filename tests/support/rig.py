@@ -35,7 +35,11 @@ from singer.positions.state_dir import StateDir
 from singer.readers.text import TextReader
 from singer.services import Destination, Services
 from singer.stream import Stream
+from singer.turns import Turns
 from singer.writers.dead_letters import DeadLetters
+
+#: How soon a mount is said to hang, so that tests need not wait for it.
+PATIENCE_SECONDS = 0.5
 
 
 class OnePartition:
@@ -226,9 +230,10 @@ class Rig:
             spawn=self._spawn,
             clock=clock,
             emit=emit,
-            threads=DeviceThreads(),
+            threads=DeviceThreads(emit, patience_seconds=PATIENCE_SECONDS),
             wakeup=self.wakeup,
             breaker=self.breaker,
+            turns=Turns(),
         )
         self.dead_letters = DeadLetters(
             self.state.dead_letters, max_bytes=1 << 20, files=2, emit=emit, clock=clock
@@ -243,8 +248,11 @@ class Rig:
                 writer=writer,
                 committer=self.positions,
                 account=self.ledger.account("s", name),
-                ceilings=budget.destination(name, shadow=False),
-                partition_ceiling=partial(budget.partition, name, "t"),
+                priority=self.config.priority,
+                ceilings=budget.destination(name, shadow=False, priority=self.config.priority),
+                partition_ceiling=partial(
+                    budget.partition, name, "t", priority=self.config.priority
+                ),
                 file_ceiling=budget.file,
                 dead_letters=self.dead_letters,
                 rotate_grace_seconds=self.config.rotate_grace,
@@ -264,7 +272,13 @@ class Rig:
             destinations,
             services,
             self.positions,
-            Walker(self.config.paths, self.config.exclude, rotated=self.config.rotated),
+            Walker(
+                self.config.paths,
+                self.config.exclude,
+                self.config.rotated,
+                rotated_dirs=self.config.rotated_dirs,
+                follow_symlinks=self.config.follow_symlinks,
+            ),
             descriptors=descriptors,
             rescan_seconds=0.5,
             close_idle_seconds=self.close_idle,
