@@ -37,6 +37,7 @@ from singer.base.events import (
 from singer.base.ports import PositionStore
 from singer.base.position import NO_MARK, Position
 from singer.descriptors import Deleted, Descriptors
+from singer.files import watermarks
 from singer.files.census import Changes, Key
 from singer.files.inquiry import Entry, Finding, Findings, Inquiry, Live, Suspect
 from singer.files.lineage import bases, lineage_of
@@ -378,6 +379,8 @@ class Stream:
             scans = {d: await store.scanned(name, d) for d in self._destinations}
             self._first_scan_of = frozenset(d for d, when in scans.items() if when is None)
             self._since_ns = min((when for when in scans.values() if when), default=None)
+            if self._first_scan_of and not self._positions_lost:
+                await self._take_watermarks(self._first_scan_of)
         destinations = self._destinations.keys() if homeless is None else {homeless.destination}
         named: dict[str, Any] = dict.fromkeys(sighting.path for sighting in fresh)
         paths = ChainMap[str, Any](named, self._at, self._dormant_at)
@@ -446,6 +449,29 @@ class Stream:
         for finding, positions in admitted:
             self._admit(finding, positions)
         return again
+
+    async def _take_watermarks(self, destinations: frozenset[str]) -> None:
+        """Go on where the Java agent stopped, if it was here: its marks become rows of ours."""
+        taken = await self._lookout.in_thread(
+            partial(
+                watermarks.of_stream,
+                self._walker,
+                self._lookout.directories,
+                stream=self.config.name,
+                destinations=destinations,
+                now_ns=self._now_ns(),
+            )
+        )
+        inodes = sorted({row.identity.inode for row in taken.rows})
+        known = {
+            (row.destination, row.identity.inode)
+            for row in await self._store.lookup(self.config.name, inodes)
+        }
+        fresh = [r for r in taken.rows if (r.destination, r.identity.inode) not in known]
+        if fresh:
+            await self._store.sight(fresh)
+        for event in taken.events:
+            self._services.emit(event)
 
     def _note(self, findings: Findings) -> None:
         """Remember what an inquiry found besides files to read, and say what is for people."""
