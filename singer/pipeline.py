@@ -44,7 +44,7 @@ from singer.base.ports import Framed, State
 from singer.base.position import FINGERPRINT_BYTES, Mark, Position
 from singer.budget import Ceiling, acquire, charge
 from singer.files.openfile import OpenFile
-from singer.files.source import WINDOW_BYTES, Outcome, Source, grown_fingerprint
+from singer.files.source import WINDOW_BYTES, Outcome, Source
 from singer.services import Destination, Services
 from singer.ticket import Refuse, Ticket
 from singer.writers.dead_letters import DeadLetter
@@ -507,7 +507,7 @@ class Pipeline:
         fingerprint = self.position.identity.fingerprint
         if fingerprint.length < FINGERPRINT_BYTES:
             try:
-                fingerprint = grown_fingerprint(self.file.fd, fingerprint, offset)
+                fingerprint = self._source.grown_fingerprint(fingerprint, offset)
             except OSError as error:  # a shorter fingerprint serves as well
                 self._read_failed(error)
         self.position = self.position.moved(

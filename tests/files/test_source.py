@@ -3,7 +3,7 @@ import os
 import pytest
 
 from singer.base.position import FINGERPRINT_BYTES, NO_MARK, TAIL_BYTES, Mark
-from singer.files.source import Outcome, Source, grown_fingerprint
+from singer.files.source import Outcome, Source
 
 
 @pytest.fixture
@@ -134,10 +134,11 @@ def test_the_fingerprint_grows_until_it_is_whole(log):
     path, fd = log
     data = os.urandom(5000)
     append(path, data)
-    mark = grown_fingerprint(fd, NO_MARK, 10)
+    source = Source(fd, 0, b"")
+    mark = source.grown_fingerprint(NO_MARK, 10)
     assert mark == Mark.of(data[:10])
-    mark = grown_fingerprint(fd, mark, 700)
+    mark = source.grown_fingerprint(mark, 700)
     assert mark == Mark.of(data[:700])
-    mark = grown_fingerprint(fd, mark, 4000)
+    mark = source.grown_fingerprint(mark, 4000)
     assert mark == Mark.of(data[:FINGERPRINT_BYTES])
-    assert grown_fingerprint(fd, mark, 5000) is mark
+    assert source.grown_fingerprint(mark, 5000) is mark
