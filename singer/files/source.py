@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 
 from singer.base.batch import Bytes
-from singer.base.position import FINGERPRINT_BYTES, TAIL_BYTES, Mark
+from singer.base.position import TAIL_BYTES
 
 #: One window: large enough that the cost per window vanishes, small enough for fair turns.
 WINDOW_BYTES: Final = 1 << 20
@@ -73,6 +73,16 @@ class Source:
     def held(self) -> int:
         """Bytes read and not consumed yet."""
         return self._end - self._begin
+
+    @property
+    def complete(self) -> bool:
+        """Whether what was read to the end is all there is: a plain file has no unseen rest."""
+        return True
+
+    @property
+    def fault(self) -> str | None:
+        """Why what follows can never be read, and what to do; None: it can."""
+        return None
 
     @property
     def window(self) -> Bytes:
@@ -132,7 +142,7 @@ class Source:
 
         For when a thread may still be reading into this one, and nobody waits for it any more.
         """
-        fork = Source(self.fd, self.offset, self.tail)
+        fork: Source = self._anew()
         fork._buffer = self.window[:held].copy()  # ours
         fork._end = held
         fork.scanned = min(self.scanned, held)
@@ -155,6 +165,9 @@ class Source:
         last = window[max(0, count - TAIL_BYTES) : count].tobytes()
         return last if len(last) == TAIL_BYTES else (tail + last)[-TAIL_BYTES:]
 
+    def _anew(self) -> Source:
+        return Source(self.fd, self.offset, self.tail)
+
     def _tail_of_read(self) -> bytes:
         return self.tail_after(self.window, self.tail, self.held) if self.held else self.tail
 
@@ -167,10 +180,3 @@ class Source:
         buffer = np.empty(size, dtype=np.uint8)
         buffer[:held] = self.window
         self._buffer, self._begin, self._end = buffer, 0, held
-
-
-def grown_fingerprint(fd: int, known: Mark, offset: int) -> Mark:
-    """The fingerprint of a file that was read up to `offset`; it grows until it is whole."""
-    if known.length >= FINGERPRINT_BYTES or known.length >= offset:
-        return known
-    return Mark.of(os.pread(fd, min(FINGERPRINT_BYTES, offset), 0))

@@ -6,9 +6,11 @@ a sandbox that forbids it) plain stat takes its place, without birth times. Any 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable
@@ -49,6 +51,8 @@ _SHARED_TYPES: Final = frozenset(
     }
 )
 _PROC_TYPE: Final = 0x9FA0
+#: Blanks and the like in a mount point.
+_OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 _StatfsBuffer = ctypes.c_char * 256
 
 _KINDS: Final = (
@@ -158,6 +162,18 @@ def _file_system(fd: int) -> int | None:
     if _fstatfs is None or _fstatfs(fd, buffer) != 0:
         return None
     return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
+
+
+def mount_point(device: int) -> str | None:
+    """Where the file system with this st_dev is mounted; asks the kernel, never the mount."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    with contextlib.suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:
+        for mount in mounts:
+            # id, parent, major:minor, root, mount point; proc_pid_mountinfo(5)
+            fields = mount.split(b" ", 5)
+            if fields[2].decode() == number:
+                return os.fsdecode(_OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), fields[4]))
+    return None
 
 
 def _call(fd: int, path: bytes, flags: int) -> FileStat | None:

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from singer.base.position import FINGERPRINT_BYTES, NO_MARK, TAIL_BYTES, Mark
-from singer.files.source import Outcome, Source, grown_fingerprint
+from singer.base.position import TAIL_BYTES
+from singer.files.source import Outcome, Source
 
 
 @pytest.fixture
@@ -128,16 +128,3 @@ def test_relax_gives_the_buffer_back_only_when_nothing_is_held(log):
     append(path, b"def")
     assert read(source, 3) is Outcome.GREW
     assert source.window.tobytes() == b"def"
-
-
-def test_the_fingerprint_grows_until_it_is_whole(log):
-    path, fd = log
-    data = os.urandom(5000)
-    append(path, data)
-    mark = grown_fingerprint(fd, NO_MARK, 10)
-    assert mark == Mark.of(data[:10])
-    mark = grown_fingerprint(fd, mark, 700)
-    assert mark == Mark.of(data[:700])
-    mark = grown_fingerprint(fd, mark, 4000)
-    assert mark == Mark.of(data[:FINGERPRINT_BYTES])
-    assert grown_fingerprint(fd, mark, 5000) is mark
