@@ -144,7 +144,7 @@ class TestSet:
         before = host.snapshot()
         done = host.singer("set", log, "--offset", "45")
         assert (done.status, done.out) == (os.EX_USAGE, "")
-        assert "in the middle of a line: lines begin at 40 and 50" in done.err
+        assert "in the middle of a line; lines begin at 40 and 50:" in done.err
         assert host.snapshot() == before
         assert host.singer("set", log, "--offset", "45", "--force").status == 0
         assert host.run() == [TEN[4][5:], *TEN[5:]]
@@ -154,7 +154,7 @@ class TestSet:
         with open(log, "ab") as file:
             file.write(b"held")
         done = host.singer("set", log, "--offset", "104")
-        assert (done.status, "lines begin at 100;" in done.err) == (os.EX_USAGE, True)
+        assert (done.status, "lines begin at 100:" in done.err) == (os.EX_USAGE, True)
 
     def test_a_dry_run_changes_nothing(self, host):
         log = host.log("a.log", *TEN)

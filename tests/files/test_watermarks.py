@@ -99,6 +99,7 @@ class Directory:
             paths=watermarks.heads(listing, walker.matches),
             listing=listing,
             now_ns=77,
+            open=walker.open,
             is_rotated=walker.is_rotated,
         )
 
@@ -331,6 +332,7 @@ def test_files_that_are_renamed_meanwhile_are_unsettled(logs):
             paths={str(head), str(other)},
             listing=listing,
             now_ns=1,
+            open=walker.open,
         )
 
     taken = take()
