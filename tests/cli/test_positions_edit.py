@@ -187,6 +187,8 @@ class TestSet:
             (["a.log"], "--offset"),
             (["b.log", "--offset", "0"], "no such file"),
             (["a.txt", "--offset", "0"], "reads it"),
+            (["/etc/hostname", "--offset", "0"], "reads it"),
+            ([".", "--offset", "0"], "reads it"),
             (["a.log", "--offset", "0", "--stream", "x"], "(stream x)"),
             (
                 ["a.log", "--offset", "0", "--stream", "s", "--destination", "x"],
