@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 import pytest
 
 from singer.base.config import Start
+from singer.base.position import FileIdentity
+from singer.files.stat import stat_path
 from tests.cli.host import Host
+from tests.positions.parts import a_position, opened
 
 
 @pytest.fixture
@@ -138,6 +142,42 @@ class TestSet:
         host.log("a.log", *lines(20, 25))
         assert host.singer("set", log, "--offset", "20").status == 0
         assert host.run() == [b"late", *lines(22, 25)]
+
+    @pytest.mark.parametrize(
+        ("birth", "device", "known"),
+        [
+            (0, 0, True),
+            (1, 0, False),
+            (0, 1, True),
+            (1, 1, False),
+            (None, 0, True),
+            (None, 1, False),
+        ],
+    )
+    def test_which_row_is_the_file(self, host, birth, device, known):
+        """By device, inode and birth; after a remount the device is another one."""
+        log = host.log("a.log", *TEN)
+        stat = stat_path(log)
+        if stat.birth_ns is None:
+            pytest.skip("this file system tells no birth times")
+        identity = FileIdentity(
+            device=stat.device + device,
+            inode=stat.inode,
+            birth_ns=None if birth is None else stat.birth_ns + birth,
+        )
+        row = a_position(stream="s", destination="out", path=log, identity=identity, offset=30)
+
+        async def fill():
+            os.makedirs(host.state)
+            async with opened(os.path.join(host.state, "positions")) as store:
+                await store.sight([row])
+
+        asyncio.run(fill())
+        (done,) = host.singer(
+            *("set", log, "--offset", "60", "--destination", "out", "--json")
+        ).records()
+        assert done["old_offset"] == (30 if known else None)
+        assert host.run("out") == TEN[6:]
 
     def test_the_middle_of_a_line_wants_force(self, host):
         log = host.log("a.log", *TEN)

@@ -343,6 +343,23 @@ def test_files_that_are_renamed_meanwhile_are_unsettled(logs):
     assert logs.offsets("*.log") == {"app.log.1": 40, "app.log": 0, "b.log": 30}
 
 
+def test_a_file_that_is_truncated_meanwhile_is_read_from_the_beginning(logs):
+    head = logs.log("app.log")
+    logs.mark(".x.app.log", head, 40)
+    walker = Walker([str(head)])
+    listing = walker.list_directory(str(logs.path)).sightings
+    os.truncate(head, 39)
+    taken = watermarks.rows(
+        stream="s",
+        destinations=("out",),
+        paths={str(head)},
+        listing=listing,
+        now_ns=1,
+        open=walker.open,
+    )
+    assert [(row.offset, row.tail.length) for row in taken.rows] == [(0, 0)]
+
+
 def test_nothing_is_left_open_and_nothing_written(logs):
     head = logs.log("app.log")
     logs.mark(".x.app.log", head, 40)
