@@ -99,6 +99,7 @@ class Directory:
             paths=watermarks.heads(listing, walker.matches),
             listing=listing,
             now_ns=77,
+            open=walker.open,
             is_rotated=walker.is_rotated,
         )
 
@@ -331,6 +332,7 @@ def test_files_that_are_renamed_meanwhile_are_unsettled(logs):
             paths={str(head), str(other)},
             listing=listing,
             now_ns=1,
+            open=walker.open,
         )
 
     taken = take()
@@ -339,6 +341,23 @@ def test_files_that_are_renamed_meanwhile_are_unsettled(logs):
     logs.log("app.log")  # and another takes its place
     assert take().unsettled == {str(head)}
     assert logs.offsets("*.log") == {"app.log.1": 40, "app.log": 0, "b.log": 30}
+
+
+def test_a_file_that_is_truncated_meanwhile_is_read_from_the_beginning(logs):
+    head = logs.log("app.log")
+    logs.mark(".x.app.log", head, 40)
+    walker = Walker([str(head)])
+    listing = walker.list_directory(str(logs.path)).sightings
+    os.truncate(head, 39)
+    taken = watermarks.rows(
+        stream="s",
+        destinations=("out",),
+        paths={str(head)},
+        listing=listing,
+        now_ns=1,
+        open=walker.open,
+    )
+    assert [(row.offset, row.tail.length) for row in taken.rows] == [(0, 0)]
 
 
 def test_nothing_is_left_open_and_nothing_written(logs):
