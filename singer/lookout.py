@@ -91,7 +91,7 @@ class Lookout:
 
     async def in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         """Run what may block on the stream's directories."""
-        return await self._services.threads.run(("look", self._stream), function, *arguments)
+        return await self._services.threads.run(f"stream {self._stream}", function, *arguments)
 
     # --- when -----------------------------------------------------------------------------------
 
@@ -177,8 +177,10 @@ class Lookout:
     def _mind(self, walk: Walk) -> None:
         """Watch the directories of a walk, and say what it could not read."""
         self.directories |= walk.directories
-        for directory in walk.directories - walk.shared:
-            if self._services.wakeup.watch_directory(directory, self, self._changed):
+        for directory in walk.directories:
+            if self._services.wakeup.watch_directory(
+                directory, self, self._changed, remote=directory in walk.shared
+            ):
                 self._watched.add(directory)
         for path, cause in walk.faults:
             self.complain(path, cause)

@@ -1,9 +1,7 @@
 """Files on mounts that may hang: what is theirs waits, and nobody else."""
 
 import asyncio
-import inspect
 import os
-import re
 import signal
 import tempfile
 import threading
@@ -12,7 +10,6 @@ from dataclasses import replace
 
 import pytest
 
-from singer import stream
 from singer.base.config import EmbeddedConfig
 from singer.base.position import FINGERPRINT_BYTES, FileIdentity, Mark, Position
 from singer.budget import Ceiling
@@ -27,12 +24,6 @@ from tests.support.agent_process import stream as stream_of
 from tests.support.consume import Collector
 from tests.support.fuse import hanging_mount
 from tests.support.rig import Rig, SlowDisk
-
-#: Without it the stream asks mounts on the loop, and these tests would hang with them.
-needs_a_stream_that_knows = pytest.mark.skipif(
-    not re.search(r"OpenFile\([^)]*remote=", inspect.getsource(stream)),
-    reason="streams do not say yet which files are on mounts that may hang",
-)
 
 
 @pytest.fixture
@@ -285,7 +276,6 @@ def test_reads_that_hang_keep_no_memory_from_others(bench, tmp_path, elsewhere, 
 # --- streams and agents ---------------------------------------------------------------------
 
 
-@needs_a_stream_that_knows
 def test_a_stream_goes_on_reading_beside_a_hung_mount(tmp_path, mount):
     inside, local = os.path.join(mount.backing, "a.log"), str(tmp_path / "local.log")
     append(inside, lines(b"a", 0, 10))
@@ -319,7 +309,6 @@ def test_a_stream_goes_on_reading_beside_a_hung_mount(tmp_path, mount):
             rig.kill()
 
 
-@needs_a_stream_that_knows
 def test_a_remote_file_is_rotated_deleted_and_truncated_as_any_other(tmp_path, mount):
     log = os.path.join(mount.backing, "app.log")
     append(log, lines(b"a", 0, 10))
@@ -396,7 +385,6 @@ def values(collector):
     return sorted(record.value for records in collector.close().values() for record in records)
 
 
-@needs_a_stream_that_knows
 def test_an_agent_goes_on_and_stops_beside_a_hung_mount(tmp_path, mount, cluster):
     agents = Agents(tmp_path, mount, cluster)
     with Collector(cluster.bootstrap, "logs") as collector, agents.agent() as agent:
@@ -417,7 +405,6 @@ def test_an_agent_goes_on_and_stops_beside_a_hung_mount(tmp_path, mount, cluster
         assert values(collector) == sorted([*lines(b"a", 0, 20), *lines(b"l", 0, 50)])
 
 
-@needs_a_stream_that_knows
 def test_a_process_that_cannot_end_leaves_the_way_free(tmp_path, flushing, cluster):
     """The kernel keeps it until its files are closed; all that matters is done by then."""
     agents = Agents(tmp_path, flushing, cluster)

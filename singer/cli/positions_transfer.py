@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from singer.base.errors import UsageError, WorldError
@@ -209,7 +209,7 @@ def _from_watermarks(config: Config, options: argparse.Namespace) -> Portable:
     return Portable(rows=tuple(rows), scans=())
 
 
-def _watermarks_of(stream: StreamConfig, destinations: list[str]) -> Iterator[Position]:
+def _watermarks_of(stream: StreamConfig, destinations: list[str]) -> Sequence[Position]:
     from singer.base.clock import SystemClock  # noqa: PLC0415
     from singer.files import watermarks  # noqa: PLC0415
     from singer.files.walk import Walker  # noqa: PLC0415
@@ -218,26 +218,20 @@ def _watermarks_of(stream: StreamConfig, destinations: list[str]) -> Iterator[Po
     walk = walker.walk()
     for _, fault in walk.faults:
         print(f"singer: stream {stream.name}: {fault}", file=sys.stderr)
-    for directory in sorted(walk.directories):
-        for look in range(1, _MOST_LOOKS + 1):
-            listing = walker.list_directory(directory).sightings
-            taken = watermarks.rows(
-                stream=stream.name,
-                destinations=destinations,
-                paths=watermarks.heads(listing, walker.matches),
-                listing=listing,
-                now_ns=SystemClock().now_ns(),
-                is_rotated=walker.is_rotated,
-            )
-            if not taken.unsettled:
-                break
-            if look == _MOST_LOOKS:
-                raise WorldError(
-                    f"import positions: files in {directory!r} are renamed all the time; try again"
-                )
-        for event in taken.events:
-            tell(event)
-        yield from taken.rows
+    taken = watermarks.of_stream(
+        walker,
+        walk.directories,
+        stream=stream.name,
+        destinations=destinations,
+        now_ns=SystemClock().now_ns(),
+    )
+    if taken.unsettled:
+        raise WorldError(
+            f"import positions: {min(taken.unsettled)!r} is renamed all the time; try again"
+        )
+    for event in taken.events:
+        tell(event)
+    return taken.rows
 
 
 def _say(merged: Merge, options: argparse.Namespace) -> None:

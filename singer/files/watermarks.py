@@ -27,10 +27,11 @@ from singer.files.opening import explain, open_regular
 from singer.files.placement import place
 from singer.files.siblings import compression
 from singer.files.stat import FileStat, stat_fd
-from singer.files.walk import Sighting
+from singer.files.walk import Sighting, Walker
 
 #: A watermark is one line of some 60 bytes; what is longer is something else.
 _MOST_BYTES: Final = 4096
+_MOST_LOOKS: Final = 8
 #: An instance that ran beside the one in charge, to try something out.
 _SHADOW: Final = ".shadow."
 #: Thrift's JSON protocol writes the fields in the order of their numbers.
@@ -136,6 +137,40 @@ def rows(
         events=tuple(taking.events),
         unsettled=frozenset(taking.unsettled),
     )
+
+
+def of_stream(
+    walker: Walker,
+    directories: Iterable[str],
+    *,
+    stream: str,
+    destinations: Collection[str],
+    now_ns: int,
+) -> Taken:
+    """What the watermarks in all of a stream's directories say.
+
+    A directory in which files are renamed is listed again, a few times.
+    """
+    rows_: list[Position] = []
+    events: list[Event] = []
+    unsettled: set[str] = set()
+    for directory in sorted(directories):
+        for _ in range(_MOST_LOOKS):
+            listing = walker.list_directory(directory).sightings
+            taken = rows(
+                stream=stream,
+                destinations=destinations,
+                paths=heads(listing, walker.matches),
+                listing=listing,
+                now_ns=now_ns,
+                is_rotated=walker.is_rotated,
+            )
+            if not taken.unsettled:
+                break
+        rows_ += taken.rows
+        events += taken.events
+        unsettled |= taken.unsettled
+    return Taken(rows=tuple(rows_), events=tuple(events), unsettled=frozenset(unsettled))
 
 
 class _Claim(NamedTuple):

@@ -96,17 +96,16 @@ class SqlitePositions:
         self._worker, self._database = Worker("positions"), database
         try:
             await self._call(database.open)
-            rows = await self._call(database.count)
         except BaseException:
             self._end()
             raise
         self._tasks = [
             asyncio.create_task(self._commit_in_groups(), name="commit positions"),
+            asyncio.create_task(self._count(), name="count positions"),
             asyncio.create_task(self._back_up_at_times(), name="back up positions"),
         ]
         for task in self._tasks:
             task.add_done_callback(_surface)
-        self._emit(PositionsCounted(rows=rows))
 
     async def close(self) -> None:
         """Commit what is pending, renew the backup, let go; again is allowed.
@@ -337,6 +336,11 @@ class SqlitePositions:
         # The exponent is cut where the ceiling is long reached, before it overflows.
         backoff = self._commit_every_seconds * 2.0 ** min(self._failures, 16)
         return min(backoff, BACKOFF_MAX_SECONDS) * (0.5 + self._jitter() / 2)
+
+    async def _count(self) -> None:
+        # Beside the start, not in it: on a cold disk it takes as long as all the rest.
+        with contextlib.suppress(StateError):
+            self._emit(PositionsCounted(rows=await self._call(self._store.count)))
 
     async def _back_up_at_times(self) -> None:
         # At once where there is none, or an old one: an agent that is killed again and again

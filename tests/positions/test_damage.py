@@ -168,6 +168,7 @@ def test_a_first_start_is_no_recovery(tmp_path):
         async with opened(path, heard) as store:
             assert not store.recovered
             await until(lambda: contents(recovery.backup_path(path)), 10, "a first backup")
+            await until(lambda: heard, 10, "the rows are counted")
         assert heard == [PositionsCounted(rows=0)]
 
     asyncio.run(main())

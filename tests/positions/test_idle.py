@@ -124,7 +124,8 @@ def test_all_or_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_refuses_while_an_agent_runs_and_keeps_one_from_starting(tmp_path, dry_run):
+def test_refuses_while_an_agent_runs_and_keeps_one_from_starting(tmp_path, monkeypatch, dry_run):
+    monkeypatch.setattr("singer.positions.state_dir.LOCK_GRACE_SECONDS", 0.05)
     with StateDir(str(tmp_path)), pytest.raises(StateLockedError) as caught:
         idle(tmp_path, dry_run=dry_run)
     assert "an agent runs on" in str(caught.value)
