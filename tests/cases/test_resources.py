@@ -1,7 +1,9 @@
 """Many files, few descriptors, no watches, long lines: nothing is lost, and it stays small."""
 
+import contextlib
 import os
 import resource
+import sqlite3
 import time
 
 import psutil
@@ -77,18 +79,18 @@ def test_no_watches_are_left(agent, brokers, logs):
 
 def test_fewer_descriptors_than_files(agent, brokers, logs):
     """EMFILE: the rest is read when others are done, and the agent goes on. Vector 14818."""
-    for n in range(200):
+    for n in range(300):
         append(logs / f"{n:03}.log", lines(n * 10, n * 10 + 5))
-    one = agent(prefix=("prlimit", "--nofile=100:100"))
+    one = agent(prefix=("prlimit", "--nofile=256:256"))
     with Collector(brokers.bootstrap, one.topic) as collector:
         one.start()
-        collector.wait_for(1000, 60)
-        for n in range(200):
+        collector.wait_for(1500, 20)
+        for n in range(300):
             append(logs / f"{n:03}.log", lines(n * 10 + 5, n * 10 + 10))
-        collector.wait_for(2000, 60)
+        collector.wait_for(3000, 20)
         assert one.stop() == 0
         one.assert_balanced()
-    assert values(brokers, one.topic) == lines(0, 2000)
+    assert values(brokers, one.topic) == lines(0, 3000)
 
 
 def test_more_files_than_may_be_open_are_rotated(rig, logs):
@@ -103,6 +105,25 @@ def test_more_files_than_may_be_open_are_rotated(rig, logs):
         append(logs / f"{n:03}.log", lines(n * 100 + 20, n * 100 + 30))
     expected = [lines(n * 100, n * 100 + (30 if n % 3 == 0 else 10)) for n in range(100)]
     expect_each(agent, *expected)
+
+
+def test_a_slow_state_disk_does_not_make_the_agent_look_away(rig, logs):
+    """A rotation that comes right after a slow write of positions is seen as soon as any other."""
+    log = logs / "app.log"
+    append(log, lines(0, 10))
+    agent = rig().start()
+    expect(agent, lines(0, 10))
+    path = os.path.join(agent.state_dir, "positions")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        log.rename(logs / "app.log.1")
+        append(log, lines(10, 20))
+        agent.run_for(0.5)  # how long the disk takes
+        other.execute("ROLLBACK")
+    expect(agent, lines(0, 20))
+    log.rename(logs / "app.log.2")
+    append(log, lines(20, 30))
+    agent.run_until(lambda: len(agent.writer.arrived) == 30, "the next rotation", seconds=1.0)
 
 
 # --- many files -----------------------------------------------------------------------------------
