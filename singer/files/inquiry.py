@@ -28,8 +28,8 @@ from singer.files.census import Key
 from singer.files.identity import Verdict, born_before, identify, is_copy
 from singer.files.marks import agrees, tail_agrees
 from singer.files.packed import Examination, Known, examine
-from singer.files.siblings import Compression, compression
 from singer.files.placement import last_line_start
+from singer.files.siblings import Compression, compression
 from singer.files.stat import FileStat, is_shared, stat_fd
 
 #: A file that was written to so lately may still be growing into the copy of another.
