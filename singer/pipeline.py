@@ -19,6 +19,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from math import inf
 from typing import Final, TypeVar
 
@@ -36,13 +37,14 @@ from singer.base.events import (
     CommitHeldUp,
     DestinationWaits,
     Event,
+    FileDamaged,
     InternalError,
     ReadFailed,
     RecordDeadLettered,
     Rewound,
 )
 from singer.base.ports import Framed, State
-from singer.base.position import FINGERPRINT_BYTES, Mark, Position
+from singer.base.position import FINGERPRINT_BYTES, READ_TO_END, Mark, Position
 from singer.budget import Ceiling, Room, acquire, blocked, charge
 from singer.files.openfile import OpenFile
 from singer.files.source import WINDOW_BYTES, Outcome, Source
@@ -259,7 +261,7 @@ class Pipeline:
                     await self._ship(0, self._held_is_due())
                 elif self._may_hand_on():
                     if await self._all_committed():
-                        self.finish_reading()
+                        self._end_reading()
                 elif not self._rest():
                     self.at_end = True
                     return
@@ -471,11 +473,28 @@ class Pipeline:
             self._outstanding += 1
             receipt.add_done_callback(lambda _: self._receipt_done(ticket))
 
+    def _end_reading(self) -> None:
+        """All of a final file is delivered."""
+        if self.file.packed is not None and self._source.complete and not self.held:
+            if self._source.fault is not None:
+                self._services.emit(
+                    FileDamaged(
+                        stream=self.destination.stream,
+                        path=self.file.seen_at,
+                        offset=self.position.offset,
+                        cause=self._source.fault,
+                    )
+                )
+            now_ns = self._services.clock.now_ns()
+            self.position = replace(self.position, resume=READ_TO_END, updated_ns=now_ns)
+            self.destination.committer.advance(self.position)
+        self.finish_reading()
+
     def _may_hand_on(self) -> bool:
         """Whether a final file was read to its end, and younger ones still wait for it."""
         if self.file.final_since is None or self.reading_done:
             return False
-        return not self.held or self.destination.once
+        return self._source.complete and (not self.held or self.destination.once)
 
     async def _all_committed(self) -> bool:
         """Wait until all that was sent is committed; False if some of it failed and is rewound.
@@ -501,7 +520,7 @@ class Pipeline:
         destination = self.destination
         if destination.once:
             return inf, State.MORE
-        if self.file.final_since is not None:
+        if self.file.final_since is not None and self._source.complete:
             quiet_since = max(self.file.final_since, self._grown_at)
             return quiet_since + destination.rotate_grace_seconds, State.FINAL
         if destination.flush_partial_after_seconds is not None:

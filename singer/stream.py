@@ -35,7 +35,7 @@ from singer.base.events import (
     ScanFailed,
 )
 from singer.base.ports import PositionStore
-from singer.base.position import NO_MARK, Position
+from singer.base.position import NO_MARK, READ_TO_END, Position
 from singer.descriptors import Deleted, Descriptors
 from singer.files import watermarks
 from singer.files.census import Changes, Key
@@ -393,11 +393,16 @@ class Stream:
         by_path = await self._past(suspects, destinations)
         rows = await store.lookup(name, sorted({inode for _, inode in suspects}))
         self._drop_finished(suspects, rows)
-        known = {inode for _, inode in (*suspects, *self._open, *self._dormant)}
+        known = {
+            *((suspect.stat.inode, suspect.stat.birth_ns) for suspect in suspects.values()),
+            *((key[1], self._open[key].stat.birth_ns) for key in self._open),
+            *((key[1], self._dormant[key].birth_ns) for key in self._dormant),
+        }
         orphans = [
             row
             for row in (row for rows_of_path in by_path.values() for row in rows_of_path)
-            if row.identity.inode not in known and row.destination in self._destinations
+            if (row.identity.inode, row.identity.birth_ns) not in known
+            and row.destination in self._destinations
         ]
         at_end = self.config.start is Start.END and not self._positions_lost
         inquiry = Inquiry(
@@ -408,6 +413,7 @@ class Stream:
             orphans=(),
             live=self._live({suspect.lineage for suspect in suspects.values()}, homeless),
             copies=frozenset().union(*self._copies.values()),
+            busy=self._busy(),
             earlier_boot=await self._earlier_boot(rows),
             at_end=self._first_scan_of if at_end else frozenset(),
             rewritten=homeless is not None,
@@ -525,6 +531,14 @@ class Stream:
             self._wait_was_said = bool(self._waiting)
             self._services.emit(FilesWait(stream=self.config.name, files=len(self._waiting)))
 
+    def _busy(self) -> dict[str, list[Position]]:
+        """The rows of rotated files that are still open, by path, and of those at their paths."""
+        busy: dict[str, list[Position]] = {}
+        for tracked in self._open.values():
+            rows = busy.setdefault(tracked.file.path, [])
+            rows += (pipeline.position for pipeline in tracked.pipelines.values())
+        return busy
+
     def _close(self, finding: Finding) -> None:
         if finding.remote:
             self._services.threads.post(finding.stat.device, os.close, finding.fd)
@@ -571,10 +585,8 @@ class Stream:
             for sighting in listing.sightings:
                 key = (sighting.stat.device, sighting.stat.inode)
                 tracked, dormant = self._open.get(key), self._dormant.get(key)
-                if (
-                    (tracked is None or tracked.lacks(destinations))
-                    and (dormant is None or not dormant.is_same(sighting.stat))
-                    and not compression(sighting.path)
+                if (tracked is None or tracked.lacks(destinations)) and (
+                    dormant is None or not dormant.is_same(sighting.stat)
                 ):
                     found.append(sighting)
         return found
@@ -610,19 +622,26 @@ class Stream:
         elif paths:
             directories = {*map(os.path.dirname, paths), *self.config.rotated_dirs}
             beside = await self._list(directories, destinations)
+        present = {sighting.path for sighting in beside}
+        present.update(t.file.seen_at for t in self._open.values() if not t.file.deleted)
         for sighting in beside:
             stat = sighting.stat
             key = (stat.device, stat.inode)
             if key in suspects:  # seen twice: where it was seen last counts
                 suspects[key] = replace(suspects[key], path=sighting.path, stat=stat)
                 continue
-            if sighting.path in paths:
+            packed = compression(sighting.path)
+            if packed and sighting.path.removesuffix(packed.value) in present:
+                self._look_again.update(base for base in bases(sighting.path) if base in paths)
+                continue  # it is being made of that one, which is read
+            if sighting.path in paths and not packed:
                 lineage: str | None = sighting.path
             elif all_of_them or (self._since_ns is not None and stat.mtime_ns >= self._since_ns):
                 lineage = self._lineage(sighting.path, paths)
             else:
                 lineage = None  # from before our time
-            lineage = home.get(stat.inode, lineage)
+            # The content of a compressed file tells more than a number that may have been reused.
+            lineage = (packed and lineage) or home.get(stat.inode, lineage)
             if lineage is not None:
                 suspects[key] = Suspect(path=sighting.path, lineage=lineage, stat=stat)
         return by_path
@@ -638,7 +657,7 @@ class Stream:
                 for row in rows
                 if (row.identity.device, row.identity.inode) == key
                 and row.identity.birth_ns == stat.birth_ns
-                and row.offset == stat.size
+                and (row.offset == stat.size or row.resume == READ_TO_END)
                 and stat.mtime_ns <= row.updated_ns  # else it may be as long, and another
             }
             if not suspect.current and done >= self._destinations.keys():
@@ -671,9 +690,18 @@ class Stream:
     def _admit(self, finding: Finding, positions: Mapping[str, Position]) -> None:
         """Begin to read a file, behind the older ones of its path."""
         suspect, services = finding.suspect, self._services
+        if finding.packed and all(p.resume == READ_TO_END for p in positions.values()):
+            self._close(finding)
+            self._fall_asleep(finding.key, suspect.lineage, suspect.path, finding.stat)
+            return
         first = next(iter(positions.values()))
         file = OpenFile(
-            finding.fd, suspect.lineage, suspect.path, first.identity, remote=finding.remote
+            finding.fd,
+            suspect.lineage,
+            suspect.path,
+            first.identity,
+            remote=finding.remote,
+            packed=finding.packed,
         )
         file.opened_at = services.loop.time()
         tracked = self._open.get(file.key)
@@ -868,6 +896,8 @@ class Stream:
     def _drop(self, key: Key) -> None:
         tracked = self._open.pop(key)
         path = tracked.file.path
+        if tracked.file.deleted:
+            self._look_again.add(path)  # it may have been compressed
         self._unseen.discard(key)
         if self._youngest.get(path) is tracked:
             del self._youngest[path]

@@ -386,6 +386,25 @@ class FileGivenUp(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileDamaged(Event):
+    """A compressed file cannot be read to its end; what stands before the damage is delivered."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+    stream: str
+    path: str
+    offset: int
+    cause: str
+
+    def message(self) -> str:
+        """What is lost, and why."""
+        return f"stream {self.stream}: {self.path}: nothing from {self.offset} on: {self.cause}"
+
+    def counts(self) -> tuple[Count, ...]:
+        """Damaged files."""
+        return (Count("damaged_files_total", 1, (("stream", self.stream),)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileUnreadable(Event):
     """A path of a stream cannot be read; said once for as long as it lasts."""
 

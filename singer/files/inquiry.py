@@ -18,6 +18,7 @@ from singer.base.errors import ReadError
 from singer.base.position import (
     FINGERPRINT_BYTES,
     NO_MARK,
+    READ_TO_END,
     TAIL_BYTES,
     FileIdentity,
     Mark,
@@ -26,11 +27,15 @@ from singer.base.position import (
 from singer.files.census import Key
 from singer.files.identity import Verdict, born_before, identify, is_copy
 from singer.files.marks import agrees, tail_agrees
+from singer.files.packed import Examination, Known, examine
 from singer.files.placement import last_line_start
+from singer.files.siblings import Compression, compression
 from singer.files.stat import FileStat, is_shared, stat_fd
 
 #: A file that was written to so lately may still be growing into the copy of another.
 _COPYING_NS: Final = 2_000_000_000
+#: A compressed file that is not whole and was not written to for so long never will be.
+_PACKING_NS: Final = 60_000_000_000
 _NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
 
 
@@ -72,6 +77,7 @@ class Finding:
     fd: int
     stat: FileStat
     remote: bool  #: on a mount that may hang
+    packed: Compression | None  #: then offsets count its content
     entries: dict[str, Entry] = field(default_factory=dict)
 
     @property
@@ -140,7 +146,8 @@ class Inquiry:
 
     `rows` are all rows for the suspects' inode numbers, `orphans` rows of the suspects' paths
     whose inode was not seen. `live` are, by path, the files that are there and open; `copies`
-    siblings that were found to be copies of them. `earlier_boot` are ids of rows from before the
+    siblings that were found to be copies of them. `busy` are, by path, the rows of all open files,
+    rotated ones too. `earlier_boot` are ids of rows from before the
     machine booted. `at_end` are destinations that see the stream for the first time and skip what
     is there. `rewritten`: the inquiry is about a live file that was truncated or rewritten.
     `open` opens a regular file, or raises ReadError.
@@ -153,6 +160,7 @@ class Inquiry:
     orphans: Iterable[Position]
     live: Mapping[str, Live]
     copies: Collection[Key]
+    busy: Mapping[str, Sequence[Position]]
     earlier_boot: Collection[int]
     at_end: frozenset[str]
     rewritten: bool
@@ -194,8 +202,14 @@ class Inquiry:
                     os.close(fd)
                     unsettled.add(suspect.lineage)
                     continue
-                finding = Finding(suspect=suspect, fd=fd, stat=stat, remote=is_shared(fd))
-                moved = self._judge(finding, rows)
+                finding = Finding(
+                    suspect=suspect,
+                    fd=fd,
+                    stat=stat,
+                    remote=is_shared(fd),
+                    packed=compression(suspect.path),
+                )
+                moved = [] if finding.packed else self._judge(finding, rows)
             except (ReadError, OSError) as error:
                 os.close(fd)
                 failed.append((suspect, str(error)))
@@ -204,15 +218,30 @@ class Inquiry:
             homeless.extend(moved)
         for finding in [f for f in found if f.suspect.lineage in unsettled | refused]:
             self._drop(finding, found)
+        copies: list[Suspect] = []
+        unclear: set[str] = set()
+        housed: set[int] = set()
+        for finding in [f for f in found if f.packed]:
+            try:
+                likeness = self._unpack(finding, rows, homeless, housed)
+            except (ReadError, OSError) as error:
+                failed.append((finding.suspect, str(error)))
+                self._drop(finding, found)
+                continue
+            if likeness is not _Likeness.OTHER:
+                self._drop(finding, found)
+                if likeness is _Likeness.COPY:
+                    copies.append(finding.suspect)
+                else:
+                    unclear.add(finding.suspect.lineage)
         nowhere = tuple(
             row
             for row in homeless
-            if row.path not in unsettled | refused
+            if row.path not in unsettled | refused | unclear
+            and row.id not in housed
             and not self._rehouse(row, found)
             and not self._shortened(row, found)
         )
-        copies: list[Suspect] = []
-        unclear: set[str] = set()
         for finding in list(found):
             likeness = self._likeness(finding)
             if likeness is _Likeness.COPY:
@@ -253,7 +282,7 @@ class Inquiry:
         """
         suspect, stat = finding.suspect, finding.stat
         live = self.live.get(suspect.lineage)
-        if live is None or suspect.current or not finding.is_new:
+        if live is None or suspect.current or not finding.is_new or finding.packed:
             return _Likeness.OTHER
         try:
             fd = self.open(suspect.lineage)
@@ -293,6 +322,95 @@ class Inquiry:
             finding.entries[destination] = self._entry(finding, destination, verdict, match)
         return moved
 
+    def _unpack(
+        self,
+        finding: Finding,
+        rows: Mapping[tuple[str, int], Sequence[Position]],
+        homeless: Sequence[Position],
+        housed: set[int],
+    ) -> _Likeness:
+        """Say what a compressed file is, by its content: a row that is nowhere else may be its own.
+
+        Whose content is still being read from a plain file is left alone until that is finished.
+        """
+        lineage, stat, packed = finding.suspect.lineage, finding.stat, finding.packed
+        assert packed is not None
+        own = {
+            destination: row
+            for destination in self.destinations
+            for row in rows.get((destination, stat.inode), ())
+            if row.identity.birth_ns == stat.birth_ns or row.identity.birth_ns is None
+        }
+        lost = [row for row in homeless if row.path == lineage and row.id not in housed]
+        busy = self.busy.get(lineage, ())
+        known = [*own.values(), *lost, *busy]
+        examined = examine(finding.fd, packed, (), whole=False)
+        being_written = examined.length is None and examined.fault is None
+        alike = [row for row in known if row.identity.fingerprint.agrees(examined.head)]
+        if alike:
+            marks = [Known(row.identity.fingerprint, row.offset, row.tail) for row in alike]
+            examined = examine(finding.fd, packed, marks, whole=True)
+            being_written = examined.length is None and examined.fault is None
+            tails = {
+                row.id: tail
+                for row, tail in zip(alike, examined.tails, strict=True)
+                if tail is not None and (row.offset >= TAIL_BYTES or row.offset == examined.length)
+            }
+        else:
+            being_written &= len(examined.head) < FINGERPRINT_BYTES
+            tails = {}
+        if not own and any(row.id in tails for row in busy):
+            return _Likeness.COPY
+        if being_written and not tails and self.now_ns - stat.mtime_ns < _PACKING_NS:
+            return _Likeness.UNCLEAR
+        for destination in self.destinations:
+            row = own.get(destination)
+            if row is None or (row.id not in tails and row.resume != READ_TO_END):
+                homes = [r for r in lost if r.destination == destination and r.id in tails]
+                row = max(homes, key=lambda r: r.offset, default=None)
+            finding.entries[destination] = self._packed_entry(
+                finding, destination, row, b"" if row is None else tails.get(row.id, b""), examined
+            )
+            if row is not None:
+                housed.add(row.id)
+        return _Likeness.OTHER
+
+    def _packed_entry(
+        self,
+        finding: Finding,
+        destination: str,
+        row: Position | None,
+        tail: bytes,
+        examined: Examination,
+    ) -> Entry:
+        stat = finding.stat
+        identity = FileIdentity(device=stat.device, inode=stat.inode, birth_ns=stat.birth_ns)
+        if row is None:
+            position = self._fresh(finding.suspect.lineage, destination, identity)
+            return Entry(verdict=Verdict.NEW, position=position, tail=b"", head=b"", keep=False)
+        kept = replace(identity, fingerprint=row.identity.fingerprint)
+        ended = row.offset == examined.length
+        position = replace(row, identity=kept, resume=READ_TO_END if ended else row.resume)
+        return Entry(
+            verdict=Verdict.RESUME,
+            position=position,
+            tail=tail,
+            head=examined.head[: row.offset],
+            keep=position == row,
+        )
+
+    def _fresh(self, path: str, destination: str, identity: FileIdentity) -> Position:
+        """The row of a file that is read from its beginning."""
+        return Position(
+            stream=self.stream,
+            destination=destination,
+            path=path,
+            identity=identity,
+            offset=0,
+            first_seen_ns=self.now_ns,
+            updated_ns=self.now_ns,
+        )
+
     def _rehouse(self, row: Position, found: Sequence[Finding]) -> bool:
         """Give a row whose content moved (copytruncate, restore) the sibling that holds it."""
         for finding in found:
@@ -300,6 +418,7 @@ class Inquiry:
             if (
                 entry is not None
                 and entry.verdict is Verdict.NEW
+                and finding.packed is None
                 and suspect.lineage == row.path
                 and not suspect.current
                 and self._holds(finding, row)
@@ -369,15 +488,10 @@ class Inquiry:
         if verdict is Verdict.NEW and destination in self.at_end:
             offset = last_line_start(finding.fd, stat.size)
         tail = _before(finding.fd, offset)
-        position = Position(
-            stream=self.stream,
-            destination=destination,
-            path=lineage,
-            identity=identity,
+        position = replace(
+            self._fresh(lineage, destination, identity),
             offset=offset,
             tail=Mark.of(tail) if tail else NO_MARK,
-            first_seen_ns=self.now_ns,
-            updated_ns=self.now_ns,
         )
         return Entry(
             verdict=verdict,

@@ -47,10 +47,11 @@ def _read(fd: int, length: int, offset: int) -> bytes:
     try:
         return os.pread(fd, length, offset)
     except OSError as error:
-        raise ReadError(f"read marks of {_name(fd)!r}: {explain(error)}") from error
+        raise ReadError(f"read marks of {name_of(fd)!r}: {explain(error)}") from error
 
 
-def _name(fd: int) -> str:
+def name_of(fd: int) -> str:
+    """The path of an open file, as the kernel knows it now; for messages."""
     try:
         return os.readlink(f"/proc/self/fd/{fd}")
     except OSError:

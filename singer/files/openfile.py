@@ -12,6 +12,8 @@ from contextlib import suppress
 
 from singer.base.errors import ReadError
 from singer.base.position import FileIdentity
+from singer.files.packed import PackedSource
+from singer.files.siblings import Compression
 from singer.files.source import Source
 from singer.files.threads import DeviceThreads
 
@@ -19,6 +21,7 @@ from singer.files.threads import DeviceThreads
 class OpenFile:
     """A descriptor and the facts about its file.
 
+    `packed`       how it is compressed: it is read decompressed, and offsets count its content
     `path`         the path it belongs to (the row's): not changed by rotation
     `seen_at`      where it was last seen
     `opened_at`    loop time
@@ -35,19 +38,28 @@ class OpenFile:
         "final_since",
         "identity",
         "opened_at",
+        "packed",
         "path",
         "remote",
         "seen_at",
     )
 
     def __init__(
-        self, fd: int, path: str, seen_at: str, identity: FileIdentity, *, remote: bool = False
+        self,
+        fd: int,
+        path: str,
+        seen_at: str,
+        identity: FileIdentity,
+        *,
+        remote: bool = False,
+        packed: Compression | None = None,
     ) -> None:
         self.fd = fd
         self.path = path
         self.seen_at = seen_at
         self.identity = identity
         self.remote = remote
+        self.packed = packed
         self.opened_at = 0.0
         self.final_since: float | None = None
         self.deleted = False
@@ -64,6 +76,8 @@ class OpenFile:
 
     def source(self, offset: int, tail: bytes) -> Source:
         """A cursor of its own through the content; `tail` are the bytes before `offset`."""
+        if self.packed is not None:
+            return PackedSource(self.fd, self.packed, offset, tail)
         return Source(self.fd, offset, tail)
 
     def size(self) -> int:

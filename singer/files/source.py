@@ -75,6 +75,16 @@ class Source:
         return self._end - self._begin
 
     @property
+    def complete(self) -> bool:
+        """Whether what was read to the end is all there is: a plain file has no unseen rest."""
+        return True
+
+    @property
+    def fault(self) -> str | None:
+        """Why what follows can never be read, and what to do; None: it can."""
+        return None
+
+    @property
     def window(self) -> Bytes:
         """The bytes read and not consumed yet: a view, valid for as long as it is kept."""
         return self._buffer[self._begin : self._end]
@@ -132,7 +142,7 @@ class Source:
 
         For when a thread may still be reading into this one, and nobody waits for it any more.
         """
-        fork = Source(self.fd, self.offset, self.tail)
+        fork: Source = self._anew()
         fork._buffer = self.window[:held].copy()  # ours
         fork._end = held
         fork.scanned = min(self.scanned, held)
@@ -154,6 +164,9 @@ class Source:
         """The tail at `count` bytes into `window`, which follows `tail`."""
         last = window[max(0, count - TAIL_BYTES) : count].tobytes()
         return last if len(last) == TAIL_BYTES else (tail + last)[-TAIL_BYTES:]
+
+    def _anew(self) -> Source:
+        return Source(self.fd, self.offset, self.tail)
 
     def _tail_of_read(self) -> bytes:
         return self.tail_after(self.window, self.tail, self.held) if self.held else self.tail

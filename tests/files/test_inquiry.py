@@ -49,6 +49,7 @@ def ask(logs):
             orphans=orphans,
             live=live or {},
             copies=copies,
+            busy={},
             earlier_boot=earlier_boot,
             at_end=frozenset(at_end),
             rewritten=False,
