@@ -168,7 +168,10 @@ def _moves(path: str, config: Config, store: IdleStore, options: argparse.Namesp
         )
         raise UsageError(f"set position: {shown}: no such file{hint}")
     if compression(path):
-        raise UsageError(f"set position: {shown}: compressed files are not read")
+        raise UsageError(
+            f"set position: {shown}: it is compressed, and offsets would count its content; "
+            f"`singer positions forget` has it read from its beginning"
+        )
     moves = [
         move
         for stream in config.streams

@@ -125,7 +125,7 @@ def rows(
         head = lineage_of(sighting.path, paths, is_rotated=is_rotated)
         if head is None and sighting.path in paths:
             head = sighting.path
-        if head is not None and not compression(sighting.path):
+        if head is not None:
             files.setdefault(head, []).append(sighting)
     marks: dict[str, list[str]] = {}
     for sighting in listing:
@@ -212,11 +212,15 @@ class _Taking:
         # Several Java logs may have read the same files for several topics. Which of them is
         # which destination of ours nobody knows: the one that is furthest behind counts.
         claim = min(claims, key=lambda each: each.age)
+        plain = {file.path for file in self.files[head] if not compression(file.path)}
         placed: list[Position] = []
         try:
             for file in self.files[head]:
+                packed = compression(file.path)
                 if file.path == claim.file.path:
                     placed += self._place(file, head, claim.offset)
+                elif packed and file.path.removesuffix(packed.value) in plain:
+                    continue  # it is being made of that one
                 elif file.path == head or file.stat.mtime_ns >= claim.since_ns:
                     placed += self._place(file, head, 0)
         except ReadError as error:
@@ -258,7 +262,11 @@ class _Taking:
         """The file of the path that a watermark, `written` then, is about."""
         for file in self.files[head]:
             born = file.stat.birth_ns
-            if file.stat.inode == watermark.inode and (born is None or born <= written.mtime_ns):
+            if (
+                file.stat.inode == watermark.inode
+                and (born is None or born <= written.mtime_ns)
+                and not compression(file.path)  # the Java agent read none
+            ):
                 return file
         return None
 

@@ -177,11 +177,21 @@ def test_a_path_that_is_gone_but_for_its_rotated_files(logs):
     assert (row.path, row.offset) == (str(logs.path / "app.log"), 20)
 
 
-def test_compressed_files_have_no_rows(logs):
-    old = logs.log("app.log.2", age=9)
-    logs.log("app.log.1.gz", age=5)
+def test_compressed_files_that_are_younger_are_read(logs):
+    logs.log("app.log.4.gz", age=19)
+    old = logs.log("app.log.3", age=9)
+    logs.log("app.log.2.gz", age=5)
+    logs.log("app.log.1", age=4)
+    logs.log("app.log.1.gz", age=4)  # being made of that
     logs.mark(".x.app.log", old, 20)
-    assert logs.offsets() == {"app.log.2": 20}
+    assert logs.offsets() == {"app.log.3": 20, "app.log.2.gz": 0, "app.log.1": 0}
+
+
+def test_an_offset_in_a_compressed_file_says_nothing(logs):
+    logs.mark(".x.app.log", logs.log("app.log.1.gz"), 20)
+    taken = logs.take("*.log")
+    assert taken.rows == ()
+    assert len(refused(taken)) == 1
 
 
 def test_names_that_only_a_glob_makes_rotated(logs):
