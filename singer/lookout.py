@@ -24,6 +24,8 @@ from singer.services import Services
 _HINT_SECONDS: Final = 0.005
 #: At most this share of the time is spent on looking at directories because of events.
 _HINT_DUTY: Final = 0.2
+#: A look that took long waited for a disk: that is no reason to look away for as long.
+_HINT_PAUSE_SECONDS: Final = 0.2
 #: First and longest wait after a look that failed for a reason of ours.
 _BACKOFF_SECONDS: Final = (0.2, 30.0)
 
@@ -118,7 +120,8 @@ class Lookout:
             await asyncio.sleep(_HINT_SECONDS)
             begun = loop.time()
             await self._look_at(self._take_hints())
-            await asyncio.sleep((loop.time() - begun) * (1 / _HINT_DUTY - 1))
+            pause_seconds = (loop.time() - begun) * (1 / _HINT_DUTY - 1)
+            await asyncio.sleep(min(pause_seconds, _HINT_PAUSE_SECONDS))
 
     def _take_hints(self) -> set[str]:
         hinted, self._hinted = self._hinted, set()

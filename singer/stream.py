@@ -148,6 +148,7 @@ class Stream:
         self._unseen: set[Key] = set()  # open, at their paths as far as is known, and not seen
         self._waiting: dict[str, None] = {}  # paths whose files wait for a descriptor
         self._wait_was_said = False
+        self._admitting = 0  # files that are open, and whose pipelines do not exist yet
         self._copies: dict[str, set[Key]] = {}  # by path, copies of the file that is there
         self._vacated: set[str] = set()
         self._look_again: set[str] = set()
@@ -216,7 +217,7 @@ class Stream:
     @property
     def open_files(self) -> int:
         """How many files are open."""
-        return len(self._open)
+        return len(self._open) + self._admitting
 
     def idle_files(self) -> Iterator[tuple[float, partial[None]]]:
         """Since when files are idle that may be closed, and how to close them."""
@@ -379,7 +380,7 @@ class Stream:
             scans = {d: await store.scanned(name, d) for d in self._destinations}
             self._first_scan_of = frozenset(d for d, when in scans.items() if when is None)
             self._since_ns = min((when for when in scans.values() if when), default=None)
-            if self._first_scan_of and not self._positions_lost:
+            if self._since_ns is None and not self._positions_lost:
                 await self._take_watermarks(self._first_scan_of)
         destinations = self._destinations.keys() if homeless is None else {homeless.destination}
         named: dict[str, Any] = dict.fromkeys(sighting.path for sighting in fresh)
@@ -438,6 +439,7 @@ class Stream:
                 again |= findings.unsettled
                 self._note(findings)
                 admitted += self._keep_what_fits(findings.found, entries)
+                self._admitting = len(admitted)
                 self._wait_for_room(findings.refused)
             for destination in self._first_scan_of:
                 await store.mark_scanned(name, destination)
@@ -447,6 +449,8 @@ class Stream:
                 self._close(finding)
             self._vacated.update(suspect.lineage for suspect in suspects.values())
             raise
+        finally:
+            self._admitting = 0
         self._first_scan_of = frozenset()
         self._positions_lost = False  # from here on there is a past
         self._vacated |= again
