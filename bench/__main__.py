@@ -11,8 +11,17 @@ from contextlib import contextmanager
 from bench import report, workspace
 from bench.broker import PARTITIONS, broker
 from bench.catchup import catch_up
+from bench.discovery import discovery
+from bench.fairness import fairness
 from bench.idle import idle
+from bench.idle_many import idle_many
+from bench.known import known
 from bench.latency import Schedule, latency
+from bench.many_positions import many_positions
+from bench.rescan import rescan
+
+#: Of the firehoses and of the small files.
+_PRIORITIES = (("normal", "normal"), ("low", "high"))
 
 
 def catch_up_150(options: argparse.Namespace) -> str:
@@ -41,11 +50,89 @@ def idle_100(options: argparse.Namespace) -> str:
     return report.idle_table(result, options.idle_seconds)
 
 
+def idle_10000(options: argparse.Namespace) -> str:
+    with broker(workspace.TOPIC) as bootstrap:
+        result = idle_many(
+            bootstrap,
+            files=_scaled(10_000, options),
+            directories=_scaled(200, options),
+            seconds=options.idle_seconds * min(1.0, options.scale),
+        )
+    return report.idle_many_table(result)
+
+
+def rescan_10000(options: argparse.Namespace) -> str:
+    with broker(workspace.TOPIC) as bootstrap:
+        result = rescan(
+            bootstrap,
+            files=_scaled(10_000, options),
+            directories=_scaled(200, options),
+            seconds=30.0 * min(1.0, options.scale),
+        )
+    return report.rescan_table(result)
+
+
+def discovery_10000(options: argparse.Namespace) -> str:
+    with broker(workspace.TOPIC) as bootstrap:
+        result = discovery(
+            bootstrap,
+            files=_scaled(10_000, options),
+            directories=_scaled(200, options),
+            creations=_scaled(300, options),
+        )
+    return report.discovery_table(result)
+
+
+def known_100000(options: argparse.Namespace) -> str:
+    with broker(workspace.TOPIC) as bootstrap:
+        result = known(
+            bootstrap,
+            files=_scaled(100_000, options),
+            directories=_scaled(1000, options),
+            active=_scaled(1000, options),
+            seconds=30.0 * min(1.0, options.scale),
+        )
+    return report.known_table(result)
+
+
+def positions_500000(options: argparse.Namespace) -> str:
+    return report.many_positions_table(many_positions(_scaled(500_000, options)))
+
+
+def fairness_1000(options: argparse.Namespace) -> str:
+    scenarios = [(0, _PRIORITIES[0], 0)]
+    scenarios += [(hoses, each, 0) for hoses in (1, 100) for each in _PRIORITIES]
+    scenarios += [(1, each, 20) for each in _PRIORITIES]  # a broker far away
+    if options.scale < 1:
+        scenarios = scenarios[1:2]
+    results = []
+    for firehoses, priorities, round_trip_ms in scenarios:
+        with broker(workspace.TOPIC, round_trip_ms=round_trip_ms) as bootstrap:
+            results.append(
+                fairness(
+                    bootstrap,
+                    small=_scaled(1000, options),
+                    firehoses=firehoses,
+                    priorities=priorities,
+                    round_trip_ms=round_trip_ms,
+                    lines_per_second=250.0,
+                    seconds=10.0 * min(1.0, options.scale),
+                )
+            )
+    return report.fairness_table(results, small=_scaled(1000, options))
+
+
 WORKLOADS: dict[str, Callable[[argparse.Namespace], str]] = {
     "catchup-150": catch_up_150,
     "catchup-1000": catch_up_1000,
     "latency": append_latency,
     "idle": idle_100,
+    "idle-10000": idle_10000,
+    "rescan": rescan_10000,
+    "discovery": discovery_10000,
+    "known": known_100000,
+    "positions": positions_500000,
+    "fairness": fairness_1000,
 }
 
 
@@ -59,7 +146,7 @@ def main() -> int:
     )
     parser.add_argument("--pairs", type=int, default=5, help="runs of each (default: 5)")
     parser.add_argument(
-        "--scale", type=float, default=1.0, help="part of the lines; for a quick look"
+        "--scale", type=float, default=1.0, help="part of the lines and files; for a quick look"
     )
     parser.add_argument("--kafka", action="store_true", help="catch up into a real Apache Kafka")
     parser.add_argument("--latency-lines", type=int, default=20_000)
@@ -82,6 +169,10 @@ def main() -> int:
         if not options.dry_run:
             report.place(name, text)
     return 0
+
+
+def _scaled(count: int, options: argparse.Namespace) -> int:
+    return max(1, int(count * options.scale))
 
 
 def _catch_up(options: argparse.Namespace, *, line_bytes: int, lines: int) -> str:

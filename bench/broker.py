@@ -1,4 +1,4 @@
-"""A Kafka cluster in a process of its own: `python -m bench.broker TOPIC...`.
+"""A Kafka cluster in a process of its own: `python -m bench.broker ROUND_TRIP_MS TOPIC...`.
 
 Prints its addresses and serves until it is killed. The embedded cluster keeps the last 5 MiB of
 a partition, in memory: what is measured is the producer, not a disk.
@@ -20,9 +20,9 @@ PARTITIONS = 6
 
 
 @contextmanager
-def broker(*topics: str) -> Iterator[str]:
+def broker(*topics: str, round_trip_ms: int = 0) -> Iterator[str]:
     """The addresses of a cluster with these topics, for as long as the context is open."""
-    command = [sys.executable, "-m", "bench.broker", *topics]
+    command = [sys.executable, "-m", "bench.broker", str(round_trip_ms), *topics]
     process = child.spawn(command, output=subprocess.PIPE, errors=subprocess.DEVNULL)
     try:
         assert process.stdout is not None
@@ -35,13 +35,15 @@ def broker(*topics: str) -> Iterator[str]:
         child.end(process)
 
 
-def _serve(topics: list[str]) -> None:
+def _serve(round_trip_ms: int, topics: list[str]) -> None:
     from singer.base.config import EmbeddedConfig  # noqa: PLC0415  (keeps the parent small)
     from singer.kafka.embedded import EmbeddedCluster  # noqa: PLC0415
 
     cluster = EmbeddedCluster(EmbeddedConfig(brokers=1, racks=(), partitions=PARTITIONS))
     for topic in topics:
         cluster.create_topic(topic)
+    if round_trip_ms:
+        cluster.set_rtt(-1, round_trip_ms)
     print(cluster.bootstrap, flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     os._exit(0)
@@ -49,4 +51,4 @@ def _serve(topics: list[str]) -> None:
 
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    _serve(sys.argv[1:])
+    _serve(int(sys.argv[1]), sys.argv[2:])

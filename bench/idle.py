@@ -7,8 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from bench import measure, workspace
-from tests.support import child
+from bench import measure, running, workspace
 from tests.support.lines import line
 
 #: Everything delivered, threads asleep, the memory of the start given back.
@@ -32,18 +31,8 @@ def idle(bootstrap: str, *, files: int, seconds: float) -> Idle:
                 file.write(b"".join(line(number, n) + b"\n" for n in range(10)))
         paths = os.path.join(work, "app-*.log")
         config = workspace.agent_config(work, bootstrap, paths, {})
-        log = os.path.join(work, "agent.log")
-        with open(log, "wb") as log_file:
-            process = child.spawn(workspace.agent_command(config), output=log_file)
-        try:
+        with running.agent(config, work) as process:
             time.sleep(_SETTLE_SECONDS)
-            before, begun = measure.cpu_ns(process.pid), time.monotonic()
-            time.sleep(seconds)
-            used = measure.cpu_ns(process.pid) - before
-            core_share = used / 1e9 / (time.monotonic() - begun)
+            core_share = measure.core_share(process.pid, seconds)
             resident_bytes = measure.resident_bytes(process.pid)
-        finally:
-            status = child.end(process, 30.0)
-        if status:
-            raise RuntimeError(f"run the agent: status {status}:\n{child.tail(log)}")
     return Idle(files=files, core_share=core_share, resident_bytes=resident_bytes)

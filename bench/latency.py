@@ -7,22 +7,17 @@ line is acknowledged when the agent moves its position past the line's end.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
-from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from bench import workspace
-from tests.support import child
+from bench import measure, running, workspace
 from tests.support.lines import line
 
 _LINE_BYTES: Final = 150
 #: The first second has connections and pages not seen before.
 _WARM_UP_LINES: Final = 1000
-_START_SECONDS: Final = 30.0
 _DRAIN_SECONDS: Final = 30.0
 
 
@@ -45,48 +40,29 @@ class Latency:
 
     def steady(self, quantile: float) -> float:
         """The latency that this share of the steady lines did not exceed."""
-        return self.steady_ms[min(int(quantile * len(self.steady_ms)), len(self.steady_ms) - 1)]
+        return measure.quantile(self.steady_ms, quantile)
 
 
 def latency(bootstrap: str, schedule: Schedule) -> Latency:
     """Measure. Raises RuntimeError when the agent fails or does not deliver everything."""
     with workspace.directory() as work:
         path = os.path.join(work, "app.log")
-        out = os.path.join(work, "acknowledged")
-        log = os.path.join(work, "agent.log")
         config = workspace.agent_config(work, bootstrap, path, {"linger.ms": "0"})
-        with open(path, "ab", buffering=0) as file, open(log, "wb") as log_file:
-            command = [sys.executable, "-m", "bench.probe", config, out]
-            process = child.spawn(command, output=log_file)
-            try:
-                _await_start(process, log)
-                appended = _append(file.write, schedule)
-            finally:
-                status = child.end(process, _DRAIN_SECONDS)
-        if status:
-            raise RuntimeError(f"run the probe: status {status}:\n{child.tail(log)}")
-        with open(out, encoding="ascii") as acknowledged:
-            moments = [tuple(map(int, row.split())) for row in acknowledged]
+        with (
+            open(path, "ab", buffering=0) as file,
+            running.probed(config, work) as (_, progress),
+        ):
+            appended = _append(file.write, schedule)
+            running.await_ends(progress, {path: len(appended) * _LINE_BYTES}, _DRAIN_SECONDS)
+    taken = [
+        (progress.acknowledged_ns(path, number * _LINE_BYTES) - moment) / 1e6
+        for number, moment in enumerate(appended, start=1)
+    ]
     steady = _WARM_UP_LINES + schedule.lines
-    ends = [end for _, end in moments]
-    taken = []
-    for number, moment in enumerate(appended, start=1):
-        index = bisect_left(ends, number * _LINE_BYTES)
-        if index == len(ends):
-            raise RuntimeError(f"deliver {len(appended)} lines: line {number} never was")
-        taken.append((moments[index][0] - moment) / 1e6)
     return Latency(
         steady_ms=tuple(sorted(taken[_WARM_UP_LINES:steady])),
         after_silence_ms=tuple(sorted(taken[steady:])),
     )
-
-
-def _await_start(process: subprocess.Popen[bytes], log: str) -> None:
-    ends = time.monotonic() + _START_SECONDS
-    while "event=agent-started" not in child.tail(log):
-        if process.poll() is not None or time.monotonic() > ends:
-            raise RuntimeError(f"start the probe: it did not:\n{child.tail(log)}")
-        time.sleep(0.1)
 
 
 def _append(write: Callable[[bytes], object], schedule: Schedule) -> list[int]:

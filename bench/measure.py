@@ -65,6 +65,18 @@ def cpu_ns(pid: int) -> int:
     return total
 
 
+def core_share(pid: int, seconds: float) -> float:
+    """CPU seconds per second that a live process uses during the next `seconds`."""
+    before, begun = cpu_ns(pid), time.monotonic()
+    time.sleep(seconds)
+    return (cpu_ns(pid) - before) / 1e9 / (time.monotonic() - begun)
+
+
+def quantile(ascending: Sequence[float], share: float) -> float:
+    """The value that this share of the values does not exceed."""
+    return ascending[min(int(share * len(ascending)), len(ascending) - 1)]
+
+
 def resident_bytes(pid: int) -> int:
     """Memory a live process has in RAM now."""
     with open(f"/proc/{pid}/statm", encoding="ascii") as file:

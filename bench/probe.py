@@ -1,8 +1,8 @@
-"""The agent with an ear for acknowledgements: `python -m bench.probe CONFIG OUT`.
+"""The agent with an ear for its progress: `python -m bench.probe CONFIG OUT`.
 
-Runs the whole agent as `singer run` does and notes when each file position moved. At the end
-OUT has lines of `MONOTONIC_NS END`: the clock (of all processes of the machine) and the file
-offset up to which everything is acknowledged.
+Runs the whole agent as `singer run` does. OUT gets lines of `WHAT MONOTONIC_NS END PATH` (the
+clock of all processes of the machine): `started`, `found` when a file was taken on, and
+`acknowledged` when everything of it before offset END is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import time
 
 from singer import agent
-from singer.base.events import BatchDelivered, Event, Severity
+from singer.base.events import AgentStarted, BatchDelivered, Event, FileFound, Severity
 from singer.config.loader import load
 from singer.observe.counters import Counters
 from singer.observe.fan_out import fan_out
@@ -20,18 +20,22 @@ from singer.observe.log import Log
 
 
 def main(config_path: str, out_path: str) -> None:
-    seen: list[tuple[int, int]] = []
+    # A line at a time, as they come: kept in memory they would be measured with the agent's.
+    with open(out_path, "w", 1, encoding="utf-8", errors="surrogateescape") as out:
 
-    def note(event: Event) -> None:
-        if isinstance(event, BatchDelivered):
-            seen.append((time.monotonic_ns(), event.end))
+        def note(event: Event) -> None:
+            match event:
+                case BatchDelivered(path=path, end=end):
+                    out.write(f"acknowledged {time.monotonic_ns()} {end} {path}\n")
+                case FileFound(path=path):
+                    out.write(f"found {time.monotonic_ns()} 0 {path}\n")
+                case AgentStarted():
+                    out.write(f"started {time.monotonic_ns()} 0 -\n")
 
-    log = Log(threshold=Severity.INFO)
-    emit = fan_out(note, Counters(), log)
-    status = agent.run(load(config_path).config, once=False, emit=emit)
-    log.close()
-    with open(out_path, "w", encoding="ascii") as out:
-        out.writelines(f"{moment} {end}\n" for moment, end in seen)
+        log = Log(threshold=Severity.INFO)
+        emit = fan_out(note, Counters(), log)
+        status = agent.run(load(config_path).config, once=False, emit=emit)
+        log.close()
     os._exit(status)
 
 

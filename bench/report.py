@@ -15,8 +15,15 @@ from datetime import UTC, datetime
 from importlib import metadata
 
 from bench.catchup import CatchUp
+from bench.discovery import Discovery
+from bench.fairness import Fairness
 from bench.idle import Idle
+from bench.idle_many import IdleMany
+from bench.known import Known
 from bench.latency import Latency, Schedule
+from bench.many_positions import ManyPositions
+from bench.measure import quantile
+from bench.rescan import Rescan
 from bench.workspace import ROOT
 
 PATH = os.path.join(ROOT, "docs", "benchmarks.md")
@@ -93,6 +100,92 @@ def idle_table(result: Idle, seconds: float) -> str:
     return f"{head}\n\n{_table(('% of a core', 'resident MiB'), [row])}"
 
 
+def idle_many_table(result: IdleMany) -> str:
+    """CPU share, and memory above that of an agent with one file."""
+    head = f"{result.files:,} files in {result.directories:,} directories, nothing written. "
+    head += "To hold: under 1 % of a core, and under 60 MB more than with one file."
+    columns = ("% of a core", "resident MB", "with one file", "more")
+    resident, alone = result.resident_bytes / 1e6, result.alone_bytes / 1e6
+    share = f"{result.core_share * 100:.2f}"
+    row = (share, f"{resident:.0f}", f"{alone:.0f}", f"{resident - alone:.0f}")
+    return f"{head}\n\n{_table(columns, [row])}"
+
+
+def rescan_table(result: Rescan) -> str:
+    """CPU of a rescan."""
+    head = f"{result.files:,} known files in {result.directories:,} directories. "
+    head += "To hold: under 60 ms of CPU."
+    known = "" if result.walk_known_ms is None else f"{result.walk_known_ms:.1f}"
+    columns = ("in the agent, ms", "the walk alone, ms", "given what is known, ms")
+    row = (f"{result.in_agent_ms:.0f}", f"{result.walk_ms:.1f}", known)
+    return f"{head}\n\n{_table(columns, [row])}"
+
+
+def discovery_table(result: Discovery) -> str:
+    """Times of the first scan and of new files."""
+    head = f"{result.files:,} files of one line in {result.directories:,} directories; then "
+    head += f"{len(result.created_ms)} more, one at a time, from creation to acknowledgement. "
+    head += "To hold: found in under 2 s; p99 under 50 ms."
+    columns = ("found s", "delivered s", "new file: p50 ms", "p99 ms", "max ms")
+    row = (
+        f"{result.found_seconds:.2f}",
+        f"{result.delivered_seconds:.2f}",
+        *_quantiles(result.created_ms),
+    )
+    return f"{head}\n\n{_table(columns, [row])}"
+
+
+def known_table(result: Known) -> str:
+    """What very many known files cost."""
+    head = f"{result.files:,} known files, {result.active:,} of them with a line a second."
+    columns = ("first found in s", "% of a core", "resident MB", "p50 ms", "p99 ms", "max ms")
+    row = (
+        f"{result.found_seconds:.1f}",
+        f"{result.core_share * 100:.0f}",
+        f"{result.resident_bytes / 1e6:.0f}",
+        *_quantiles(result.latency_ms),
+    )
+    return f"{head}\n\n{_table(columns, [row])}"
+
+
+def many_positions_table(result: ManyPositions) -> str:
+    """What opening takes."""
+    head = f"A store of {result.rows:,} rows, {result.store_bytes / 1e6:,.0f} MB on disk. "
+    head += "To hold: opened in under 0.2 s and 20 MB."
+    row = (f"{result.open_seconds * 1e3:.1f}", f"{result.more_bytes / 1e6:.1f}")
+    return f"{head}\n\n{_table(('open ms', 'MB'), [row])}"
+
+
+def fairness_table(results: Sequence[Fairness], *, small: int) -> str:
+    """What lines of small files wait beside firehoses."""
+    head = f"{small:,} small files, each a line now and then (250 lines/s in all), beside files "
+    head += "that always have more to read; all to one partition, default settings. "
+    head += "To hold: p99 under 250 ms beside one."
+    columns = (
+        "firehoses",
+        "priority: theirs",
+        "the small files'",
+        "broker's round trip ms",
+        "p50 ms",
+        "p99 ms",
+        "max ms",
+        "firehoses MB/s",
+        "behind by MB",
+    )
+    rows = [
+        (
+            str(each.firehoses),
+            *each.priorities,
+            str(each.round_trip_ms),
+            *_quantiles(each.latency_ms),
+            f"{each.bytes_per_second / 1e6:.0f}",
+            f"{each.unread_bytes / 1e6:,.0f}",
+        )
+        for each in results
+    ]
+    return f"{head}\n\n{_table(columns, rows)}"
+
+
 def stamp(command: str) -> str:
     """The command, the machine and the versions behind a table."""
     versions = [
@@ -129,6 +222,10 @@ def place(name: str, text: str, path: str = PATH) -> None:
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _quantiles(ascending: Sequence[float]) -> tuple[str, str, str]:
+    return tuple(f"{quantile(ascending, share):.1f}" for share in (0.5, 0.99, 1.0))  # type: ignore[return-value]
 
 
 def _processor() -> str:

@@ -7,16 +7,21 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Final
 
 from tests.support.lines import line
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CACHE = os.path.join(ROOT, ".cache", "bench")
 TOPIC = "bench"
+#: Of the lines of a tree, newline included.
+LINE_BYTES = 150
 #: Lines made at once; the parent stays small.
 _BLOCK_LINES = 5000
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def log_data(line_bytes: int, lines: int) -> str:
@@ -47,23 +52,44 @@ def directory() -> Iterator[str]:
         shutil.rmtree(path)
 
 
-def agent_config(work: str, bootstrap: str, paths: str, properties: Mapping[str, str]) -> str:
-    """Write a configuration of default settings but for these properties; its path."""
+def agent_config(
+    work: str,
+    bootstrap: str,
+    paths: str,
+    properties: Mapping[str, str],
+    *,
+    agent: Mapping[str, str] = _NOTHING,
+    stream: Mapping[str, str] = _NOTHING,
+    more_streams: Sequence[Mapping[str, object]] = (),
+) -> str:
+    """Write a configuration of default settings but for these; its path.
+
+    `agent` and `stream` are further keys of the agent and of the stream that reads `paths`.
+    """
     config = {
-        "agent": {"state_dir": os.path.join(work, "state")},
+        "agent": {"state_dir": os.path.join(work, "state"), **agent},
         "clusters": {"main": {"bootstrap": bootstrap.split(","), "properties": dict(properties)}},
         "streams": [
-            {
-                "name": "bench",
-                "paths": [paths],
-                "publish": [{"cluster": "main", "topic": TOPIC}],
-            }
+            {"publish": [{"cluster": "main", "topic": TOPIC}], **each}
+            for each in ({"name": "bench", "paths": [paths], **stream}, *more_streams)
         ],
     }
     path = os.path.join(work, "singer.yaml")
     with open(path, "w", encoding="utf-8") as file:
         json.dump(config, file, indent=2)  # JSON is YAML
     return path
+
+
+def log_tree(work: str, files: int, directories: int) -> tuple[str, list[str]]:
+    """Files of one line each, dealt to directories; the glob that finds them, and their paths."""
+    root = os.path.join(work, "logs")
+    for number in range(directories):
+        os.makedirs(os.path.join(root, f"{number:04}"))
+    paths = [os.path.join(root, f"{n % directories:04}", f"app-{n:06}.log") for n in range(files)]
+    for number, path in enumerate(paths):
+        with open(path, "wb", buffering=0) as file:
+            file.write(line(number % 10_000, 0, LINE_BYTES - 1) + b"\n")
+    return os.path.join(root, "*", "*.log"), paths
 
 
 def agent_command(config_path: str, *arguments: str) -> list[str]:

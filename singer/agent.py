@@ -39,6 +39,7 @@ from singer.base.events import (
 from singer.base.ledger import Ledger
 from singer.base.ports import Clock
 from singer.budget import Budget
+from singer.descriptors import Descriptors
 from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
 from singer.files.walk import Walker
@@ -52,6 +53,7 @@ from singer.positions.state_dir import StateDir
 from singer.readers.text import TextReader
 from singer.services import Destination, Services
 from singer.stream import Stream
+from singer.turns import Turns
 from singer.writers.dead_letters import DeadLetters
 from singer.writers.kafka import KafkaWriter
 
@@ -165,9 +167,16 @@ class Agent:
             spawn=self._spawn,
             clock=self._clock,
             emit=self._emit,
-            threads=DeviceThreads(),
+            threads=DeviceThreads(self._emit),
             wakeup=wakeup,
             breaker=self._breaker,
+            turns=Turns(),
+        )
+        descriptors = Descriptors(
+            self._emit,
+            max_open=_most_open_files(agent.max_open_files),
+            max_deleted_files=agent.max_deleted_files,
+            max_deleted_bytes=agent.max_deleted_bytes,
         )
         budget = Budget(agent.memory, clusters=len(self._clusters))
         for stream in config.streams:
@@ -177,7 +186,15 @@ class Agent:
                     {d.name: self._destination(stream, d, budget) for d in stream.publish},
                     services,
                     self._positions,
-                    Walker(stream.paths, stream.exclude, stream.rotated, avoid=self._own_files()),
+                    Walker(
+                        stream.paths,
+                        stream.exclude,
+                        stream.rotated,
+                        rotated_dirs=stream.rotated_dirs,
+                        avoid=self._own_files(),
+                        follow_symlinks=stream.follow_symlinks,
+                    ),
+                    descriptors=descriptors,
                     rescan_seconds=agent.rescan,
                     close_idle_seconds=agent.close_idle,
                     positions_lost=self._positions.recovered,
@@ -248,9 +265,14 @@ class Agent:
             writer=KafkaWriter(self._clusters[config.cluster], config),
             committer=self._positions,
             account=self.ledger.account(stream.name, config.name),
-            ceilings=budget.destination(config.cluster, shadow=config.shadow),
-            partition_ceiling=partial(budget.partition, config.cluster, config.topic),
-            file_ceiling=budget.file,
+            priority=stream.priority,
+            ceilings=budget.destination(
+                config.cluster, shadow=config.shadow, priority=stream.priority
+            ),
+            partition_ceiling=partial(
+                budget.partition, config.cluster, config.topic, priority=stream.priority
+            ),
+            file_ceiling=partial(budget.file, config.cluster),
             dead_letters=self._dead_letters,
             rotate_grace_seconds=stream.rotate_grace,
             flush_partial_after_seconds=stream.flush_partial_after,
@@ -282,14 +304,20 @@ class Agent:
             await self._try("drop positions of files long gone", self._prune())
 
     async def _prune(self) -> None:
+        begun_ns = self._clock.now_ns()
         present: set[int] = set()
         for stream in self.streams:
             rows = await stream.present_rows()
             if rows is None:
                 return
             present |= rows
-        forget_after_ns = int(self._config.agent.forget_after * 1e9)
-        await self._positions.prune(self._clock.now_ns() - forget_after_ns, keep=present)
+        agent = self._config.agent
+        await self._positions.prune(
+            begun_ns - int(agent.forget_after * 1e9),
+            keep=present,
+            kept_since_ns=begun_ns,
+            max_rows=agent.max_positions,
+        )
 
     async def _try(self, step: str, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -400,3 +428,9 @@ def _raise_file_limit() -> None:
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _most_open_files(wanted: int) -> int:
+    """As many as the process's limit allows, with room for everything else that takes one."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if limit == resource.RLIM_INFINITY else max(1, min(wanted, limit * 3 // 4))

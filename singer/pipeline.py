@@ -2,7 +2,8 @@
 
 Owns the cursor, the tickets under way and their order. Knows nothing of paths, discovery or
 rotation beyond the facts of `OpenFile`; the stream creates pipelines, chains them and looks
-after their files. Loop thread only; cold reads go through the agent's own threads.
+after their files. Loop thread only; cold reads, and all that asks a remote file, go through the
+agent's own threads.
 
 Longer than a module should be: reading, sending, committing and rewinding share the cursor and the
 queue of tickets, and every one of them must leave both consistent. What does not is in `ticket`,
@@ -18,11 +19,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from math import inf
-from typing import Final
+from typing import Final, TypeVar
 
 from singer.base.backoff import Backoff
-from singer.base.batch import RECORD_OVERHEAD_BYTES
+from singer.base.batch import RECORD_OVERHEAD_BYTES, Bytes
 from singer.base.errors import (
     DeliveryError,
     InvariantError,
@@ -35,14 +37,15 @@ from singer.base.events import (
     CommitHeldUp,
     DestinationWaits,
     Event,
+    FileDamaged,
     InternalError,
     ReadFailed,
     RecordDeadLettered,
     Rewound,
 )
 from singer.base.ports import Framed, State
-from singer.base.position import FINGERPRINT_BYTES, Mark, Position
-from singer.budget import Ceiling, acquire, charge
+from singer.base.position import FINGERPRINT_BYTES, READ_TO_END, Mark, Position
+from singer.budget import Ceiling, Room, acquire, blocked, charge
 from singer.files.openfile import OpenFile
 from singer.files.source import WINDOW_BYTES, Outcome, Source
 from singer.services import Destination, Services
@@ -58,6 +61,10 @@ _FIRST_RECORD_BYTES: Final = 32.0
 _TICKET_BYTES: Final = 8 << 10
 #: Room asked for when a held line fills the window: it must grow until the reader gives it up.
 _LEAST_READ_BYTES: Final = 64 << 10
+#: A read that takes longer gives its room back to the others until it has come to its end.
+_SLOW_READ_SECONDS: Final = 1.0
+
+_Answer = TypeVar("_Answer")
 
 
 class Pipeline:
@@ -65,7 +72,8 @@ class Pipeline:
 
     `after` are pipelines of older files of the same path: this one starts when they have read
     theirs to the end. `on_changed` is told that the file was truncated or rewritten; the pipeline
-    has then stopped reading for good.
+    has then stopped reading for good. `tail` are the (at most 256) bytes before the position's
+    offset, `head` the first (at most 1024) before it, needed while the fingerprint is shorter.
     """
 
     def __init__(
@@ -76,6 +84,7 @@ class Pipeline:
         position: Position,
         tail: bytes,
         *,
+        head: bytes = b"",
         after: tuple[Pipeline, ...],
         on_changed: Callable[[Pipeline], None],
     ) -> None:
@@ -86,6 +95,7 @@ class Pipeline:
         self.changed = False
         self.at_end = False  #: nothing was left to read at the last look
         self._tail = tail  # the bytes before position.offset
+        self._head = head  # until the fingerprint covers it all
         self._services = services
         self._source = file.source(position.offset, tail)
         self._resume = position.resume
@@ -96,7 +106,9 @@ class Pipeline:
             older._successors.append(self)  # noqa: SLF001  # a sibling's own list
         self._on_changed = on_changed
         self._ceiling = destination.file_ceiling()
-        self._hint: tuple[Ceiling, ...] = ()
+        self._share = services.turns.share(destination.priority)
+        self._hint: tuple[Ceiling, ...] = ()  # the partition's, where there was no room
+        self._sent_to: Ceiling | None = None
         self._record_bytes = _FIRST_RECORD_BYTES
         self._tickets: deque[Ticket] = deque()
         self._outstanding = 0
@@ -135,6 +147,41 @@ class Pipeline:
     def held(self) -> int:
         """Bytes of an unfinished record at the end of what was read."""
         return self._source.held
+
+    @property
+    def resting(self) -> bool:
+        """Whether it may be retired: read to the end, settled, and nothing is due by itself."""
+        return (
+            self.at_end
+            and self._task is None
+            and not self._tickets
+            and not self.changed
+            and not (self.held and self._held_due_at()[0] < inf)
+        )
+
+    def retire(self) -> None:
+        """End, being at rest: a pipeline to come reads on from the position."""
+        self._stopped = True
+        self._services.wakeup.disarm(self)
+        self.abandon(None)  # an unfinished record is read again
+        self.finish_reading()
+
+    def give_up(self, size: int) -> int:
+        """End at once; the bytes up to `size` that are not delivered are lost. Returns them."""
+        self._stopped = True
+        self._services.wakeup.disarm(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        unread = max(0, self._source.unread(size))
+        lost = unread + self._source.held + sum(t.end - t.start for t in self._tickets)
+        account = self.destination.account
+        account.read += unread
+        account.skipped["deleted"] += unread
+        self.abandon("deleted")
+        self.finish_reading()
+        return lost
 
     def wake(self) -> None:
         """There may be something to do."""
@@ -214,7 +261,7 @@ class Pipeline:
                     await self._ship(0, self._held_is_due())
                 elif self._may_hand_on():
                     if await self._all_committed():
-                        self.finish_reading()
+                        self._end_reading()
                 elif not self._rest():
                     self.at_end = True
                     return
@@ -223,6 +270,7 @@ class Pipeline:
             self._failure = self._failure or error
             self._rewind_when_quiet()
         finally:
+            self._services.turns.end(self._share)
             self._task = None
             if self._again:
                 self.wake()
@@ -239,8 +287,11 @@ class Pipeline:
     async def _turn(self) -> bool:
         """Read and send one window; False when the file ends at the cursor."""
         try:
-            size, written_ns = self.file.state()
-        except OSError as error:
+            if self.file.remote:
+                size, written_ns = await self._in_thread(self.file.state)
+            else:
+                size, written_ns = self.file.state()
+        except (OSError, ReadError) as error:
             self._read_failed(error)
             return True
         unread = self._source.unread(size)
@@ -252,8 +303,10 @@ class Pipeline:
         self._largest = size
         if rewritten:  # as long as before, but not what it was?
             await self._read(0)
+            self._services.turns.end(self._share)
             return self.changed
         if unread == 0:
+            self._hint = ()
             return False
         try:
             await self.destination.writer.ready()
@@ -273,9 +326,16 @@ class Pipeline:
         ceilings = (self._ceiling, *self.destination.ceilings, *self._hint)
         size = want + self._source.held
         reserved = int(size * self._cost_per_byte()) + _TICKET_BYTES
-        await acquire(ceilings, reserved)
+        turns, share = self._services.turns, self._share
+        room: Room | None = None
         try:
-            if self._failure is not None or (want and not await self._read(want)):
+            await turns.begin(share)
+            if blocked(ceilings, reserved, share.mark):
+                turns.end(share)  # who waits for memory holds up nobody
+            await acquire(ceilings, reserved, share.mark)
+            room = Room(ceilings, reserved)
+            await turns.begin(share)
+            if self._failure is not None or (want and not await self._read(want, room)):
                 return
             # A store into mapped memory: should the process die in here, the next one knows where.
             self._services.breaker.mark(
@@ -288,35 +348,48 @@ class Pipeline:
         finally:
             self._services.breaker.unmark()
             # What was sent is charged by now, so nobody slips in between.
-            charge(ceilings, -reserved)
+            if room is not None:
+                room.lend()
+            turns.end(share)
 
     def _cost_per_byte(self) -> float:
         """Memory that a byte of the file is expected to take while it is under way."""
         return 1.0 + RECORD_OVERHEAD_BYTES / self._record_bytes
 
-    async def _read(self, want: int) -> bool:
-        """Whether `want` bytes, or some of them, were added to the window."""
+    async def _in_thread(self, function: Callable[..., _Answer], *arguments: int) -> _Answer:
+        """Ask the file in the threads of its device; waits for as long as its mount hangs."""
+        return await self._services.threads.run(self.file.identity.device, function, *arguments)
+
+    async def _read(self, want: int, room: Room | None = None) -> bool:
+        """Whether `want` bytes, or some of them, were added to the window.
+
+        `room` is charged for them. While a mount hangs the others have it.
+        """
         source = self._source
         before = source.held
         try:
-            outcome = source.read(want, nowait=True)
+            outcome = Outcome.COLD if self.file.remote else source.read(want, nowait=True)
             if outcome is Outcome.COLD:
                 self._reading = True
+                lend = room and self._lend_when_slow(room)
+                self._services.turns.end(self._share)  # the disk is slow, others are not
                 try:
-                    outcome = await self._services.threads.run(
-                        self.file.identity.device, source.read_cold, want
-                    )
+                    outcome = await self._in_thread(source.read_cold, want)
+                    await self._services.turns.begin(self._share)
                 except asyncio.CancelledError:
                     self._source = source.fork(before)  # the thread still writes into this one
                     raise
                 finally:
                     self._reading = False
+                    if lend:
+                        lend.cancel()
         except (OSError, ReadError) as error:
             self._read_failed(error)
             return False
         fresh = source.held - before
         if fresh:
             self._grown_at = self._services.loop.time()
+            self._share.nbytes += fresh
             self.destination.account.read += fresh
             self.destination.account.held += fresh
         if outcome is Outcome.CHANGED:
@@ -324,7 +397,15 @@ class Pipeline:
         if self._failure is not None:
             self._rewind_when_quiet()  # it waited for this read
             return False
+        if room and not room.take_again():
+            self._unread()  # waiting here would keep memory that nobody accounts for
+            return False
         return outcome is Outcome.GREW
+
+    def _lend_when_slow(self, room: Room) -> asyncio.TimerHandle:
+        stuck = self._services.threads.are_stuck(self.file.identity.device, _SLOW_READ_SECONDS)
+        delay_seconds = 0.0 if stuck else _SLOW_READ_SECONDS
+        return self._services.loop.call_later(delay_seconds, room.lend)
 
     def _frame(self, state: State) -> Framed:
         source = self._source
@@ -351,13 +432,17 @@ class Pipeline:
             partition = self.destination.partition_ceiling(
                 route if isinstance(route, int) else int(route[0])
             )
-            if partition not in self._hint and not partition.has_room(cost):
+            if partition not in self._hint and blocked((partition,), cost, self._share.mark):
                 # Read it again when there is room, asked for before the read: what waits here
                 # must not sit on memory of the others.
                 self._hint = (partition,)
                 self._unread()
                 return
-            self._hint = ()
+            # Where there was no room there may be none again: asked for before the next read, too,
+            # as long as it goes the same way, or a busy file would read everything twice.
+            if partition is not self._sent_to:
+                self._hint = ()
+            self._sent_to = partition
             shared = (*shared, partition)
             receipt = self.destination.writer.send(batch, route)
         charge((self._ceiling, *shared), cost)
@@ -388,11 +473,28 @@ class Pipeline:
             self._outstanding += 1
             receipt.add_done_callback(lambda _: self._receipt_done(ticket))
 
+    def _end_reading(self) -> None:
+        """All of a final file is delivered."""
+        if self.file.packed is not None and self._source.complete and not self.held:
+            if self._source.fault is not None:
+                self._services.emit(
+                    FileDamaged(
+                        stream=self.destination.stream,
+                        path=self.file.seen_at,
+                        offset=self.position.offset,
+                        cause=self._source.fault,
+                    )
+                )
+            now_ns = self._services.clock.now_ns()
+            self.position = replace(self.position, resume=READ_TO_END, updated_ns=now_ns)
+            self.destination.committer.advance(self.position)
+        self.finish_reading()
+
     def _may_hand_on(self) -> bool:
         """Whether a final file was read to its end, and younger ones still wait for it."""
         if self.file.final_since is None or self.reading_done:
             return False
-        return not self.held or self.destination.once
+        return self._source.complete and (not self.held or self.destination.once)
 
     async def _all_committed(self) -> bool:
         """Wait until all that was sent is committed; False if some of it failed and is rewound.
@@ -418,7 +520,7 @@ class Pipeline:
         destination = self.destination
         if destination.once:
             return inf, State.MORE
-        if self.file.final_since is not None:
+        if self.file.final_since is not None and self._source.complete:
             quiet_since = max(self.file.final_since, self._grown_at)
             return quiet_since + destination.rotate_grace_seconds, State.FINAL
         if destination.flush_partial_after_seconds is not None:
@@ -429,7 +531,12 @@ class Pipeline:
         """The file ends at the cursor: see to being woken. True: look again at once."""
         if self.held:
             self._wake_at(self._held_due_at()[0])
-        self._services.wakeup.arm(self.file.fd, self, self.wake)
+        if self.file.remote:
+            # Not asked, nor read, on the loop; what comes from now on the next poll finds.
+            self._services.wakeup.poll(self._largest, self, Pipeline.wake)
+            self._source.relax()
+            return self._again
+        self._services.wakeup.arm(self.file.fd, self, Pipeline.wake)
         try:
             grew = self._source.unread(self.file.size()) != 0  # between the look and the watch
         except OSError as error:
@@ -488,7 +595,7 @@ class Pipeline:
         account.delivered += span - ticket.disposed
         account.records += len(ticket.batch) - len(ticket.rejected)
         charge((self._ceiling,), -ticket.cost)
-        self._advance(ticket.end, ticket.tail, ticket.resume)
+        self._advance(ticket.end, ticket.window, ticket.tail, ticket.resume)
         self._backoff.reset()
         self._services.emit(
             BatchDelivered(
@@ -502,14 +609,18 @@ class Pipeline:
             )
         )
 
-    def _advance(self, offset: int, tail: bytes, resume: bytes) -> None:
+    def _advance(self, offset: int, window: Bytes, tail: bytes, resume: bytes) -> None:
+        """Move the position to `offset`; `window` are the bytes it moves past."""
         services = self._services
         fingerprint = self.position.identity.fingerprint
-        if fingerprint.length < FINGERPRINT_BYTES:
-            try:
-                fingerprint = self._source.grown_fingerprint(fingerprint, offset)
-            except OSError as error:  # a shorter fingerprint serves as well
-                self._read_failed(error)
+        known = min(self.position.offset, FINGERPRINT_BYTES)
+        if fingerprint.length < FINGERPRINT_BYTES and len(self._head) == known:
+            # They pass through here anyway: no reason to ask the file. (Without its beginning it
+            # stays as it is: a shorter fingerprint serves as well.)
+            self._head += window[: FINGERPRINT_BYTES - len(self._head)].tobytes()
+            fingerprint = Mark.of(self._head)
+            if fingerprint.length == FINGERPRINT_BYTES:
+                self._head = b""
         self.position = self.position.moved(
             offset, Mark.of(tail), resume, fingerprint, services.clock.now_ns()
         )
@@ -615,9 +726,10 @@ class Pipeline:
         account.in_flight -= end - ticket.start
         account.delivered += end - ticket.start
         account.records += settled
-        tail = Source.tail_after(ticket.window, ticket.tail_before, end - ticket.start)
+        window = ticket.window[: end - ticket.start]
+        tail = Source.tail_after(window, ticket.tail_before, len(window))
         ticket.start = end
-        self._advance(end, tail, b"")
+        self._advance(end, window, tail, b"")
 
     def _wait_for_destination(self, error: DeliveryError) -> None:
         self._retry_later(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Protocol
 
+from singer.base.config import Priority
 from singer.base.events import Emit
 from singer.base.ledger import Account
 from singer.base.ports import Clock, Committer, Reader, Writer
@@ -17,6 +18,7 @@ from singer.budget import Ceiling
 from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
 from singer.positions.breaker import CrashBreaker
+from singer.turns import Turns
 from singer.writers.dead_letters import DeadLetter
 
 
@@ -38,6 +40,7 @@ class Destination:
     writer: Writer
     committer: Committer
     account: Account
+    priority: Priority
     ceilings: tuple[Ceiling, ...]
     partition_ceiling: Callable[[int], Ceiling]
     file_ceiling: Callable[[], Ceiling]
@@ -58,3 +61,4 @@ class Services:
     threads: DeviceThreads
     wakeup: Wakeup
     breaker: CrashBreaker
+    turns: Turns

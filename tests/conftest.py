@@ -1,15 +1,22 @@
-"""What all tests share: `--long`, one Kafka for the session, and no process left behind."""
+"""What all tests share: `--long`, one Kafka for the session, an agent or a stream on a
+directory of logs, and no process left behind.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
+from singer.base.config import EmbeddedConfig
+from singer.kafka.embedded import EmbeddedCluster
 from tests.support import kafka_classpath
+from tests.support.agent_process import AgentProcess, configuration, stream
 from tests.support.kafka_cluster import KafkaCluster
+from tests.support.rig import Rig
 from tests.support.waiting import wait_until
 
 
@@ -58,3 +65,73 @@ def kafka(kafka_session: KafkaCluster) -> Iterator[KafkaCluster]:
     """The session's cluster, whole before and after each test that uses it."""
     yield kafka_session
     kafka_session.heal()
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """The directory that applications log to."""
+    (tmp_path / "logs").mkdir()
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def rig(tmp_path: Path, logs: Path) -> Iterator[Callable[..., Rig]]:
+    """`rig(glob, ...)` is a stream over files in `logs`; all have one state directory."""
+    made: list[Rig] = []
+
+    def make(*patterns: str, **options: object) -> Rig:
+        paths = [str(logs / pattern) for pattern in patterns or ("app.log",)]
+        made.append(Rig(str(tmp_path / "state"), paths, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.running:
+            one.kill()
+
+
+@pytest.fixture(scope="module")
+def brokers() -> Iterator[EmbeddedCluster]:
+    """Three brokers in this process. Who takes one down brings it up again."""
+    cluster = EmbeddedCluster(EmbeddedConfig(brokers=3, racks=("a", "b", "c")))
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def agent(
+    tmp_path: Path, logs: Path, brokers: EmbeddedCluster, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., AgentProcess]]:
+    """An agent on `logs/*.log`, with a topic of its own; `make(**changes to the stream)`.
+
+    `prefix` is a command that runs the agent's; `agent` changes the agent's section.
+    """
+    topic = request.node.name[:200].replace("[", "-").replace("]", "")
+    made: list[AgentProcess] = []
+
+    def make(
+        *,
+        paths: str = "*.log",
+        state_dir: str | None = None,
+        agent: dict[str, object] | None = None,
+        bootstrap: str | None = None,
+        create: bool = True,
+        prefix: tuple[str, ...] = (),
+        **more: object,
+    ) -> AgentProcess:
+        if create:
+            brokers.create_topic(topic, 3)
+        config = configuration(
+            state_dir=str(state_dir or tmp_path / "state"),
+            bootstrap=bootstrap or brokers.bootstrap,
+            streams=[stream("s", str(logs / paths), topic, **more)],
+            agent=agent,
+        )
+        made.append(AgentProcess(str(tmp_path / f"agent-{len(made)}"), config, prefix=prefix))
+        made[-1].topic = topic
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.running:
+            one.kill()

@@ -7,46 +7,11 @@ import sys
 
 import pytest
 
-from singer.base.config import EmbeddedConfig
-from singer.kafka.embedded import EmbeddedCluster
 from tests.positions.parts import fill, mounted
 from tests.support import child
-from tests.support.agent_process import AgentProcess, configuration, stream
+from tests.support.agent_process import configuration, stream
 from tests.support.consume import Collector, read_topic
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture(scope="module")
-def brokers():
-    cluster = EmbeddedCluster(EmbeddedConfig(brokers=3, racks=("a", "b", "c")))
-    yield cluster
-    cluster.close()
-
-
-@pytest.fixture
-def agent(tmp_path, brokers, request):
-    """An agent on `logs/*.log`, with a topic of its own; `make(**changes to the stream)`."""
-    (tmp_path / "logs").mkdir()
-    topic = request.node.name[:200].replace("[", "-").replace("]", "")
-    made = []
-
-    def make(*, state_dir=None, agent=None, bootstrap=None, create=True, **more):
-        if create:
-            brokers.create_topic(topic, 3)
-        config = configuration(
-            state_dir=str(state_dir or tmp_path / "state"),
-            bootstrap=bootstrap or brokers.bootstrap,
-            streams=[stream("s", str(tmp_path / "logs" / "*.log"), topic, **more)],
-            agent=agent,
-        )
-        made.append(AgentProcess(str(tmp_path / f"agent-{len(made)}"), config))
-        made[-1].topic = topic
-        return made[-1]
-
-    yield make
-    for one in made:
-        if one.running:
-            one.kill()
 
 
 def write(tmp_path, data, name="app.log"):

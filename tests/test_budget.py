@@ -3,7 +3,8 @@ import contextlib
 
 import pytest
 
-from singer.budget import FILE_CEILING_BYTES, Budget, Ceiling, acquire, charge
+from singer.base.config import Priority
+from singer.budget import FILE_CEILING_BYTES, Budget, Ceiling, Room, acquire, blocked, charge
 
 
 def run(coroutine):
@@ -75,6 +76,50 @@ def test_first_come_first_served():
     run(scenario())
 
 
+def test_the_lowest_rank_first():
+    async def scenario():
+        ceiling, order = Ceiling(10), []
+
+        async def take(rank, cost):
+            await acquire([ceiling], cost, rank)
+            order.append((rank, cost))
+
+        await acquire([ceiling], 10)
+        wants = [(3, 10), (1, 6), (2, 4), (1, 4)]
+        tasks = [asyncio.create_task(take(*want)) for want in wants]
+        await turns()
+        charge([ceiling], -10)
+        await turns()
+        assert order == [(1, 6), (1, 4)]
+        charge([ceiling], -10)
+        await turns()
+        assert order[2:] == [(2, 4)], "who does not fit is not overtaken by who comes after it"
+        charge([ceiling], -4)
+        await asyncio.gather(*tasks)
+        assert order[3:] == [(3, 10)]
+
+    run(scenario())
+
+
+def test_only_who_comes_before_the_line_passes_it():
+    async def scenario():
+        ceiling = Ceiling(10)
+        await acquire([ceiling], 5, 0)
+        waiting = asyncio.create_task(acquire([ceiling], 8, 2))
+        await turns()
+        assert blocked([ceiling], 5, 2) is ceiling
+        assert blocked([ceiling], 6, 1) is ceiling
+        assert blocked([ceiling], 5, 1) is None
+        await acquire([ceiling], 5, 1)
+        charge([ceiling], -5)
+        await turns()
+        assert not waiting.done()
+        charge([ceiling], -5)
+        await waiting
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("cancel_after_wake", [False, True])
 def test_a_cancelled_waiter_passes_its_turn_on(cancel_after_wake):
     async def scenario():
@@ -128,6 +173,31 @@ def test_a_waiter_that_moves_to_another_ceiling_does_not_block_the_line():
     run(scenario())
 
 
+def test_room_that_is_lent_is_others_until_it_is_taken_again():
+    async def body():
+        own, shared = Ceiling(100), Ceiling(100)
+        await acquire((own, shared), 80)
+        room = Room((own, shared), 80)
+        assert room.take_again()  # it was never lent
+        assert shared.used == 80
+        other = asyncio.create_task(acquire((shared,), 50))
+        await asyncio.sleep(0)
+        assert not other.done()
+        room.lend()
+        room.lend()
+        await other
+        assert (own.used, shared.used) == (0, 50)
+        assert not room.take_again()
+        assert (own.used, shared.used) == (0, 50)
+        charge((shared,), -50)
+        assert room.take_again()
+        assert (own.used, shared.used) == (80, 80)
+        room.lend()
+        assert (own.used, shared.used) == (0, 0)
+
+    run(body())
+
+
 def test_shares():
     budget = Budget(64 << 20, clusters=2)
     cluster, total = budget.destination("main", shadow=False)
@@ -136,5 +206,43 @@ def test_shares():
     assert shadows.limit == 16 << 20
     assert budget.partition("main", "t", 0).limit == 12 << 20
     assert budget.partition("main", "t", 0) is budget.partition("main", "t", 0)
-    assert budget.file().limit == FILE_CEILING_BYTES
-    assert Budget(1 << 20, clusters=1).file().limit == 256 << 10
+    assert budget.file("main").limit == FILE_CEILING_BYTES
+    assert Budget(1 << 20, clusters=1).file("main").limit == 256 << 10
+
+
+def test_shares_of_low_priority():
+    budget = Budget(64 << 20, clusters=1)
+    one = budget.destination("main", shadow=False, priority=Priority.LOW)
+    other = budget.destination("canary", shadow=True, priority=Priority.LOW)
+    assert [c.limit >> 20 for c in one] == [64, 32, 64]
+    assert [c.limit >> 20 for c in other] == [64, 16, 32, 64]
+    assert one[1] is other[2], "all together"
+    assert len(budget.destination("main", shadow=False, priority=Priority.HIGH)) == 2
+    low = budget.partition("main", "t", 0, priority=Priority.LOW)
+    assert low.limit == 4 << 20
+    assert low is not budget.partition("main", "t", 0), "beside what the others may take"
+    assert budget.partition("main", "t", 0, priority=Priority.HIGH) is budget.partition(
+        "main", "t", 0
+    )
+
+
+def test_a_file_may_have_less_under_way_when_others_of_its_cluster_have_something():
+    budget = Budget(64 << 20, clusters=2)
+    files = [budget.file("main") for _ in range(10)]
+    elsewhere = budget.file("canary")
+
+    def limit(file):
+        charge([file], 1)
+        charge([file], -1)
+        return file.limit >> 20
+
+    assert limit(files[0]) == 16
+    charge([elsewhere], 1)
+    assert limit(files[0]) == 16
+    charge([files[1]], 1)
+    assert limit(files[0]) == 8
+    charge(files[2:], 1)
+    assert limit(files[0]) == 8
+    charge(files[2:], -1)
+    charge([files[1]], -1)
+    assert limit(files[0]) == 16

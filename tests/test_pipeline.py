@@ -9,6 +9,7 @@ from singer.base.events import CommitHeldUp, RecordDeadLettered, Rewound
 from singer.positions.query import read_positions
 from singer.readers.text import TextReader
 from singer.writers.dead_letters import read_dead_letters
+from tests.support.logs import append, lines
 from tests.support.rig import Rig
 
 
@@ -30,15 +31,6 @@ def rig(tmp_path, log):
     for one in made:
         if one.running:
             one.kill()
-
-
-def lines(first, last, pad=40):
-    return [b"line %06d " % n + b"x" * pad for n in range(first, last)]
-
-
-def append(path, some):
-    with path.open("ab", buffering=0) as file:
-        file.write(b"".join(line + b"\n" for line in some))
 
 
 def account(agent, name="out"):

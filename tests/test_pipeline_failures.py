@@ -10,6 +10,7 @@ from singer.base.events import CommitHeldUp, InternalError, RecordDeadLettered, 
 from singer.budget import Ceiling, acquire, charge
 from singer.positions.query import read_positions
 from singer.writers.dead_letters import read_dead_letters
+from tests.support.logs import append, lines
 from tests.support.rig import LoopbackWriter, Rig, SlowDisk
 
 
@@ -38,15 +39,6 @@ def slow_disk(monkeypatch):
     disk = SlowDisk(monkeypatch)
     yield disk
     disk.release()
-
-
-def lines(first, last, pad=40):
-    return [b"line %06d " % n + b"x" * pad for n in range(first, last)]
-
-
-def append(path, some):
-    with path.open("ab", buffering=0) as file:
-        file.write(b"".join(line + b"\n" for line in some))
 
 
 def account(agent):

@@ -2,57 +2,13 @@
 
 import os
 import shutil
-import time
 
 import pytest
 
 from singer.base.config import Rotated, Start
 from singer.base.events import FileRewritten, FileUnreadable
+from tests.support.logs import append, expect, later, lines
 from tests.support.rig import LoopbackWriter, Rig
-
-
-@pytest.fixture
-def logs(tmp_path):
-    (tmp_path / "logs").mkdir()
-    return tmp_path / "logs"
-
-
-@pytest.fixture
-def rig(tmp_path, logs):
-    made = []
-
-    def make(pattern="app.log", **options):
-        rig = Rig(str(tmp_path / "state"), [str(logs / pattern)], **options)
-        made.append(rig)
-        return rig
-
-    yield make
-    for one in made:
-        if one.running:
-            one.kill()
-
-
-def lines(first, last, pad=40):
-    return [b"line %06d " % n + b"x" * pad for n in range(first, last)]
-
-
-def append(path, some):
-    with path.open("ab", buffering=0) as file:
-        file.write(b"".join(line + b"\n" for line in some))
-
-
-def later(path, milliseconds):
-    """Give a file a time of its own, where the kernel's clock would give the same to several."""
-    os.utime(path, ns=(0, time.time_ns() + milliseconds * 10**6))
-
-
-def expect(rig, some):
-    rig.run_until(
-        lambda: len(rig.writer.arrived) >= len(some),
-        f"{len(some)} lines, not {len(rig.writer.arrived)}",
-    )
-    rig.run_until_caught_up()
-    assert rig.writer.arrived == some
 
 
 def test_lines_arrive_as_they_are_written(rig, logs):

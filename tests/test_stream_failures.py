@@ -13,95 +13,20 @@ from singer.base.events import FileFound, FileGone, FileLetGo, FileQuarantined, 
 from singer.files.stat import stat_path
 from singer.positions.query import read_positions
 from singer.positions.state_dir import StateDir
-from tests.support.rig import LoopbackWriter, Rig, SlowDisk
+from tests.support.logs import (
+    append,
+    descriptors,
+    expect,
+    expect_all,
+    lines,
+    rewrite,
+    run_until_let_go,
+    run_until_looked,
+)
+from tests.support.rig import LoopbackWriter, SlowDisk
 
 #: Names that the glob `*.log` matches as well, and that are no rotated names of app.log.
 ALSO_MATCHED = ["app.1.log", "app-2026-01-01.log"]
-
-
-@pytest.fixture
-def logs(tmp_path):
-    (tmp_path / "logs").mkdir()
-    return tmp_path / "logs"
-
-
-@pytest.fixture
-def rig(tmp_path, logs):
-    made = []
-
-    def make(pattern="app.log", **options):
-        made.append(Rig(str(tmp_path / "state"), [str(logs / pattern)], **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        if one.running:
-            one.kill()
-
-
-def lines(first, last, pad=40):
-    return [b"line %06d " % n + b"x" * pad for n in range(first, last)]
-
-
-def append(path, some):
-    with path.open("ab", buffering=0) as file:
-        file.write(b"".join(line + b"\n" for line in some))
-
-
-def rewrite(path, some):
-    """Truncate a file and write it anew, before anybody can look."""
-    path.write_bytes(b"".join(line + b"\n" for line in some))
-
-
-def expect(agent, some):
-    """Exactly these lines arrive, in this order."""
-    agent.run_until(
-        lambda: len(agent.writer.arrived) >= len(some),
-        f"{len(some)} lines, not {len(agent.writer.arrived)}",
-        seconds=5,
-    )
-    agent.run_until_caught_up()
-    assert agent.writer.arrived == some
-
-
-def expect_all(agent, some):
-    """Exactly these lines arrive, in any order: they are from files that are read side by side."""
-    agent.run_until(
-        lambda: set(some) <= set(agent.writer.arrived),
-        f"all of {len(some)} lines",
-        seconds=5,
-    )
-    agent.run_until_caught_up()
-    assert Counter(agent.writer.arrived) == Counter(some)
-
-
-def run_until_looked(agent, path):
-    """Until the agent has looked at everything once more; `path` is a new file it will find."""
-    line = b"look " + path.name.encode()
-    append(path, [line])
-    agent.run_until(lambda: line in agent.writer.arrived, "a look")
-    agent.run_until_caught_up()
-    agent.writer.arrived.remove(line)
-
-
-def descriptors(logs):
-    """What our descriptors below `logs` lead to: paths, with ` (deleted)` behind dead ones."""
-    found = []
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            found.append(os.readlink(f"/proc/self/fd/{fd}"))
-        except FileNotFoundError:
-            continue  # that of the listing itself
-    return [path for path in found if path.startswith(f"{logs}/")]
-
-
-def run_until_let_go(agent, logs):
-    """Until no file is held open that no name leads to."""
-    agent.run_until(
-        lambda: not any(path.endswith(" (deleted)") for path in descriptors(logs)),
-        "deleted files let go",
-        seconds=5,
-    )
 
 
 # --- rotation to names that the glob matches ----------------------------------------------------

@@ -31,6 +31,14 @@ class Count(NamedTuple):
     labels: tuple[tuple[str, str], ...] = ()
 
 
+class Gauge(NamedTuple):
+    """The gauge `name` with these labels stands at `value` now."""
+
+    name: str
+    value: float
+    labels: tuple[tuple[str, str], ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Base of all events. A subclass declares its data as fields (the log line's pairs)."""
@@ -45,6 +53,10 @@ class Event:
 
     def counts(self) -> tuple[Count, ...]:
         """The counters it moves."""
+        return ()
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """The gauges it sets."""
         return ()
 
 
@@ -309,6 +321,87 @@ class FileLetGo(Event):
     def message(self) -> str:
         """Its length."""
         return f"{self.path}: finished at {self.size} bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescriptorsHeld(Event):
+    """How many log files are open, and what deleted ones among them keep of the disk."""
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+    open: int
+    deleted: int
+    deleted_bytes: int
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """All three."""
+        return (
+            Gauge("open_files", self.open),
+            Gauge("deleted_files", self.deleted),
+            Gauge("deleted_bytes", self.deleted_bytes),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesWait(Event):
+    """More files have something to be read than may be open; said once for as long as it lasts."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+    stream: str
+    files: int
+
+    def message(self) -> str:
+        """The ceiling."""
+        if not self.files:
+            return f"stream {self.stream}: no file waits any more until others are read"
+        return (
+            f"stream {self.stream}: {self.files} files wait until others are read: as many as "
+            f"agent.max_open_files or the limit of open files allows are open and busy; raise both"
+        )
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """How many wait."""
+        return (Gauge("waiting_files", self.files, (("stream", self.stream),)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileGivenUp(Event):
+    """A deleted file was closed before it was read to its end: a ceiling was reached."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+    stream: str
+    path: str
+    unread: int
+
+    def message(self) -> str:
+        """What is lost, and how not to lose it."""
+        return (
+            f"stream {self.stream}: {self.path}: {self.unread} bytes of a deleted file are given "
+            f"up: deleted files keep more than agent.max_deleted_files or max_deleted_bytes allow; "
+            f"rotate less often, raise them, or see why delivery is slow"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """Bytes given up."""
+        return (Count("given_up_bytes_total", self.unread, (("stream", self.stream),)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDamaged(Event):
+    """A compressed file cannot be read to its end; what stands before the damage is delivered."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+    stream: str
+    path: str
+    offset: int
+    cause: str
+
+    def message(self) -> str:
+        """What is lost, and why."""
+        return f"stream {self.stream}: {self.path}: nothing from {self.offset} on: {self.cause}"
+
+    def counts(self) -> tuple[Count, ...]:
+        """Damaged files."""
+        return (Count("damaged_files_total", 1, (("stream", self.stream),)),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

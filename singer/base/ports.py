@@ -203,6 +203,10 @@ class PositionStore(Committer, Protocol):
         """All rows of `stream` that belong to one of `paths`, oldest first sighting first."""
         ...
 
+    async def earlier_boot(self, ids: Sequence[int]) -> set[int]:
+        """Those of `ids` that were last written before the machine booted."""
+        ...
+
     async def sight(self, positions: Sequence[Position]) -> list[Position]:
         """Insert (id 0) or replace (by id) rows; *synced to disk* when this returns.
 

@@ -15,6 +15,9 @@ from typing import Final
 FINGERPRINT_BYTES: Final = 1024
 #: A tail covers at most this many bytes before an offset.
 TAIL_BYTES: Final = 256
+#: The `resume` of a compressed file that was read to its end: its offset counts content, so its
+#: size cannot tell.
+READ_TO_END: Final = b"\x00end"
 #: 16 bytes of BLAKE2b: a chance collision is out of reach, a row stays small.
 _DIGEST_BYTES: Final = 16
 

@@ -1,16 +1,23 @@
-"""`singer positions list|show`."""
+"""`singer positions`: `list` and `show`; `set`, `forget`, `export`, `import` have own modules."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from singer.base.errors import UsageError
-from singer.cli.arguments import add_config
+from singer.cli import positions_edit, positions_transfer
+from singer.cli.rows import (
+    add_common,
+    add_json,
+    moment,
+    plain,
+    print_json,
+    printable,
+    state_directory,
+)
 
 if TYPE_CHECKING:  # numpy is not needed for --help
     from singer.base.position import Position
@@ -24,17 +31,23 @@ examples:
 Works while the agent runs. Embedded clusters have no positions on disk.
 """
 
-#: The name of the position store in the state directory.
-_STORE: Final = "positions"
+_ALL_EPILOG: Final = f"""\
+{_EPILOG}
+With the agent stopped:
+  singer positions set /var/log/nginx/access.log --offset end --dry-run
+  singer positions forget /var/log/nginx/access.log
+  singer positions export --output positions.jsonl    # this one at any time
+  singer positions import positions.jsonl
+"""
 
 
 def register(commands: Any) -> None:
     """Add the command to argparse's subparsers."""
     parser = commands.add_parser(
         "positions",
-        help="how far each file was delivered",
-        description="Shows how far each file was delivered.",
-        epilog=_EPILOG,
+        help="how far each file was delivered: look, change, move",
+        description="Shows how far each file was delivered, and changes it.",
+        epilog=_ALL_EPILOG,
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser(
@@ -43,7 +56,8 @@ def register(commands: Any) -> None:
         description="One line per file and destination.",
         epilog=_EPILOG,
     )
-    _add_common(listing)
+    add_common(listing)
+    add_json(listing)
     listing.set_defaults(command=run_list)
     showing = actions.add_parser(
         "show",
@@ -52,15 +66,19 @@ def register(commands: Any) -> None:
         epilog=_EPILOG,
     )
     showing.add_argument("file", metavar="FILE", help="the path of a log file")
-    _add_common(showing)
+    add_common(showing)
+    add_json(showing)
     showing.set_defaults(command=run_show)
+    positions_edit.register(actions)
+    positions_transfer.register(actions)
 
 
 def run_list(options: argparse.Namespace) -> int:
     """Print all positions, as they come: there may be many."""
     rows = _read(options)
     if options.json:
-        _print_json(rows)
+        for row in rows:
+            print_json(plain(row))
         return os.EX_OK
     header = "STREAM\tDESTINATION\tOFFSET\tUPDATED\tPATH"
     for row in rows:
@@ -68,8 +86,8 @@ def run_list(options: argparse.Namespace) -> int:
             print(header)
             header = ""
         print(
-            f"{row.stream}\t{row.destination}\t{row.offset}\t{_time(row.updated_ns)}\t"
-            f"{_printable(row.path)}"
+            f"{row.stream}\t{row.destination}\t{row.offset}\t{moment(row.updated_ns)}\t"
+            f"{printable(row.path)}"
         )
     return os.EX_OK
 
@@ -80,73 +98,22 @@ def run_show(options: argparse.Namespace) -> int:
     rows = [row for row in _read(options) if row.path == path]
     if not rows:
         raise UsageError(
-            f"show positions: {_printable(path)}: no position; `singer positions list` shows all"
+            f"show positions: {printable(path)}: no position; `singer positions list` shows all"
         )
     if options.json:
-        _print_json(rows)
+        for row in rows:
+            print_json(plain(row))
         return os.EX_OK
     print("\n\n".join(_describe(row) for row in rows))
     return os.EX_OK
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    add_config(parser)
-    parser.add_argument(
-        "--state-dir", metavar="DIR", help="the state directory, instead of the configuration's"
-    )
-    parser.add_argument("--stream", metavar="NAME", help="only this stream")
-    parser.add_argument("--json", action="store_true", help="one JSON object per line")
-
-
 def _read(options: argparse.Namespace) -> Iterator[Position]:
     from singer.positions.query import read_positions  # noqa: PLC0415 # loads SQLite
 
-    directory = options.state_dir
-    if directory is None:
-        from singer.config.loader import load  # noqa: PLC0415 # loads librdkafka
-
-        directory = load(options.config).config.agent.state_dir
-    return read_positions(os.path.join(directory, _STORE), options.stream)
-
-
-def _print_json(rows: Iterable[Position]) -> None:
-    for row in rows:
-        print(json.dumps(_plain(row)))
-
-
-def _plain(row: Position) -> dict[str, object]:
-    identity = row.identity
-    return {
-        "id": row.id,
-        "stream": row.stream,
-        "destination": row.destination,
-        "path": row.path,
-        "offset": row.offset,
-        "device": identity.device,
-        "inode": identity.inode,
-        "birth_ns": identity.birth_ns,
-        "fingerprint_bytes": identity.fingerprint.length,
-        "tail_bytes": row.tail.length,
-        "resume_bytes": len(row.resume),
-        "first_seen": _time(row.first_seen_ns),
-        "updated": _time(row.updated_ns),
-    }
+    return read_positions(os.path.join(state_directory(options), "positions"), options.stream)
 
 
 def _describe(row: Position) -> str:
-    pairs = _plain(row) | {"path": _printable(row.path)}
+    pairs = plain(row) | {"path": printable(row.path)}
     return "\n".join(f"{name:<18} {value}" for name, value in pairs.items())
-
-
-def _printable(path: str) -> str:
-    """A path on one line: file names may hold line feeds and terminal escapes."""
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape", "surrogatepass").decode()
-        for each in path
-    )
-
-
-def _time(moment_ns: int) -> str:
-    if not moment_ns:
-        return "never"
-    return f"{datetime.fromtimestamp(moment_ns / 1e9, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -86,22 +86,48 @@ class Place:
         return self.literal == name and self.index + 1 == len(self.branch.parts)
 
 
-def acceptor(places: Iterable[Place]) -> Callable[[str], bool]:
+def acceptor(
+    places: Iterable[Place], excluded: Iterable[Callable[[str], object]] = ()
+) -> Callable[[str], object]:
     """A test whether a file's name matches in one of `places`, all in the same directory.
 
-    Made once for each directory, because it is asked for each file.
+    Made once for each directory, because it is asked for each file. `excluded` are tests of names
+    that do not match all the same.
     """
     parts = {place._last() for place in places}  # noqa: SLF001  # of this module
     names = frozenset(part for part in parts if isinstance(part, str))
     matchers = tuple(part.fullmatch for part in parts if isinstance(part, re.Pattern))
+    excluders = tuple(excluded)
+    if len(parts) == len(matchers) == 1 and not excluders:
+        return matchers[0]
 
     def accepts(name: str) -> bool:
         for matches in matchers:  # any() costs more than the match
             if matches(name):
-                return True
-        return name in names
+                break
+        else:
+            if name not in names:
+                return False
+        for excludes in excluders:  # noqa: SIM110  # as above
+            if excludes(name):
+                return False
+        return True
 
     return accepts
+
+
+def enterer(places: Iterable[Place]) -> Callable[[str], bool] | None:
+    """A test whether a walk may enter a subdirectory by its name; None: it enters none."""
+    leading_on = [place for place in places if place.leads_on]
+    if not leading_on:
+        return None
+    return lambda name: any(True for place in leading_on for _ in place.enter(name))
+
+
+def names_of_interest(places: Iterable[Place]) -> list[str] | None:
+    """The names that are written out, if there are no wildcards here; else None."""
+    names = {place.literal for place in places}
+    return None if None in names else sorted(name for name in names if name is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +155,8 @@ class Excludes:
     _names: re.Pattern[str] | None
     _paths: re.Pattern[str] | None
     _trees: re.Pattern[str] | None
+    #: What `_paths` are made of: the expressions of a directory and of the names in it.
+    _files: tuple[tuple[re.Pattern[str], str], ...]
 
     def cover(self, path: str) -> bool:
         """Whether the file at the absolute `path` is left out."""
@@ -139,6 +167,20 @@ class Excludes:
     def cover_tree(self, directory: str) -> bool:
         """Whether everything in `directory`, at any depth, is left out."""
         return self._trees is not None and self._trees.fullmatch(directory) is not None
+
+    def inside(self, directory: str) -> Callable[[str], object] | None:
+        """A test whether the file of a name in `directory` is left out; None: none can be.
+
+        For directories that are not left out as a whole. Says the same as `cover`, at the price
+        of one expression for all files of a directory and of a shorter one for each.
+        """
+        where = directory if directory != "/" else ""
+        names = [name for place, name in self._files if place.fullmatch(where)]
+        if not names:
+            return None if self._names is None else self._names.fullmatch
+        if self._names is not None:
+            names.append(self._names.pattern)
+        return _any(names).fullmatch
 
 
 def compile(glob: str) -> Pattern:  # noqa: A001  # as re.compile: read with its module
@@ -169,6 +211,7 @@ def compile_excludes(globs: Iterable[str]) -> Excludes:
     names: list[str] = []
     paths: list[str] = []
     trees: list[str] = []
+    files: list[tuple[re.Pattern[str], str]] = []
     for glob in globs:
         for text in _alternatives(glob):
             if "/" not in text:
@@ -178,9 +221,13 @@ def compile_excludes(globs: Iterable[str]) -> Excludes:
                 raise ValueError("with a slash must match a whole path: begin with / or **/")
             components = _components(text)
             paths.append(_regex(components, ""))
+            way = _way(components, "")
             if components[-1:] == [_DEEP]:
-                trees.append(_regex(components[:-1], "") + "(?:/.*)?")
-    return Excludes(*(_any(each) if each else None for each in (names, paths, trees)))
+                trees.append(way + "(?:/.*)?")
+            elif components:
+                files.append((re.compile(way, re.DOTALL), _component_regex(components[-1], "")))
+    by_name, by_path, by_tree = (_any(each) if each else None for each in (names, paths, trees))
+    return Excludes(by_name, by_path, by_tree, tuple(files))
 
 
 def _alternatives(glob: str) -> list[str]:
@@ -262,15 +309,20 @@ def _part_matches(part: str | re.Pattern[str], name: str) -> bool:
 
 def _regex(names: list[str], not_hidden: str) -> str:
     """The expression for a whole path."""
-    pieces = []
-    for index, name in enumerate(names):
-        if name != _DEEP:
-            pieces.append("/" + _component_regex(name, not_hidden))
-        elif index + 1 < len(names):
-            pieces.append(f"(?:/{not_hidden}[^/]+)*")
-        else:
-            pieces.append(f"(?:/{not_hidden}[^/]+)+")
-    return "".join(pieces)
+    if not names:
+        return ""
+    last = f"(?:/{not_hidden}[^/]+)+"
+    if names[-1] != _DEEP:
+        last = "/" + _component_regex(names[-1], not_hidden)
+    return _way(names, not_hidden) + last
+
+
+def _way(names: list[str], not_hidden: str) -> str:
+    """The expression for the directory where what the last of `names` matches lies."""
+    return "".join(
+        f"(?:/{not_hidden}[^/]+)*" if name == _DEEP else "/" + _component_regex(name, not_hidden)
+        for name in names[:-1]
+    )
 
 
 def _component_regex(name: str, not_hidden: str) -> str:

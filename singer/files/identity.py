@@ -62,13 +62,19 @@ def is_copy(stat: FileStat, row: Position, evidence: Evidence) -> bool:
 
     That is how the copy of a copytruncate is found, and a file that was restored under another
     inode. Content alone is weak evidence, so all of it must be there: a full tail, a length that
-    reaches the offset, and a change after the row was first seen.
+    reaches the offset, a change after the row was first seen, and no birth before the original's.
     """
     return (
         row.offset >= TAIL_BYTES
+        and not born_before(stat, row.identity.birth_ns)
         and stat.ctime_ns >= row.first_seen_ns
         and _content_agrees(stat, row, evidence)
     )
+
+
+def born_before(stat: FileStat, birth_ns: int | None) -> bool:
+    """Whether a file is known to be older than one that was born at `birth_ns`."""
+    return stat.birth_ns is not None and birth_ns is not None and stat.birth_ns < birth_ns
 
 
 def _content_agrees(stat: FileStat, row: Position, evidence: Evidence) -> bool:

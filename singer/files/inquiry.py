@@ -7,28 +7,36 @@ worker thread, with plain values in and out; nothing is read of a file but its m
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Final
 
 from singer.base.errors import ReadError
 from singer.base.position import (
+    FINGERPRINT_BYTES,
     NO_MARK,
+    READ_TO_END,
     TAIL_BYTES,
     FileIdentity,
     Mark,
     Position,
 )
-from singer.files.identity import Verdict, identify, is_copy
+from singer.files.census import Key
+from singer.files.identity import Verdict, born_before, identify, is_copy
 from singer.files.marks import agrees, tail_agrees
-from singer.files.opening import open_regular
-from singer.files.stat import FileStat, stat_fd
+from singer.files.packed import Examination, Known, examine
+from singer.files.siblings import Compression, compression
+from singer.files.placement import last_line_start
+from singer.files.stat import FileStat, is_shared, stat_fd
 
 #: A file that was written to so lately may still be growing into the copy of another.
 _COPYING_NS: Final = 2_000_000_000
-#: How far back `start: end` looks for the beginning of the last line.
-_LINE_SEARCH_BYTES: Final = 1 << 20
+#: A compressed file that is not whole and was not written to for so long never will be.
+_PACKING_NS: Final = 60_000_000_000
+_NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +57,15 @@ class Suspect:
 class Entry:
     """Where one destination starts in a file: the row to keep, and the bytes before its offset.
 
+    `tail` are the last of them (at most 256), `head` the first (at most 1024).
+
     `keep` says that the row in the store is right as it is; else it has to be written first.
     """
 
     verdict: Verdict
     position: Position
     tail: bytes
+    head: bytes
     keep: bool
 
 
@@ -65,7 +76,27 @@ class Finding:
     suspect: Suspect
     fd: int
     stat: FileStat
+    remote: bool  #: on a mount that may hang
+    packed: Compression | None  #: then offsets count its content
     entries: dict[str, Entry] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """(device, inode)."""
+        return (self.stat.device, self.stat.inode)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no destination has read any of it."""
+        return all(entry.verdict is Verdict.NEW for entry in self.entries.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """The file that is open and at its path: copytruncate makes copies of such a file."""
+
+    key: Key
+    rows: tuple[Position, ...]  #: how far each destination is through it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +105,26 @@ class Findings:
 
     `unsettled` are paths with a file that was renamed or deleted meanwhile: none of their files is
     among the found, because younger ones must not be read before older ones. Look again.
+    `copies` are siblings that hold what the file at their path holds: they are left alone, because
+    the file itself is read. `unclear` are paths with a sibling that may become one.
     """
 
     found: tuple[Finding, ...]
     failed: tuple[tuple[Suspect, str], ...]
     unsettled: frozenset[str]
     homeless: tuple[Position, ...]  #: rows whose content is nowhere any more
+    copies: tuple[Suspect, ...]
+    unclear: frozenset[str]
+    refused: frozenset[str]  #: paths for whose files there were no descriptors left
+
+
+class _Likeness(Enum):
+    """What a sibling is to the file at its path."""
+
+    OTHER = "another file"
+    COPY = "a copy of it"
+    UNCLEAR = "too short to tell, or being written"
+    MOVING = "unknown: that file is being rotated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +145,12 @@ class Inquiry:
     """The question for one stream.
 
     `rows` are all rows for the suspects' inode numbers, `orphans` rows of the suspects' paths
-    whose inode was not seen. `live` are, by path, the rows of the file that is there and open.
-    `at_end` are destinations that see the stream for the first time and skip what is there.
+    whose inode was not seen. `live` are, by path, the files that are there and open; `copies`
+    siblings that were found to be copies of them. `busy` are, by path, the rows of all open files,
+    rotated ones too. `earlier_boot` are ids of rows from before the
+    machine booted. `at_end` are destinations that see the stream for the first time and skip what
+    is there. `rewritten`: the inquiry is about a live file that was truncated or rewritten.
+    `open` opens a regular file, or raises ReadError.
     """
 
     stream: str
@@ -109,9 +158,14 @@ class Inquiry:
     suspects: Sequence[Suspect]
     rows: Iterable[Position]
     orphans: Iterable[Position]
-    live: Mapping[str, Sequence[Position]]
+    live: Mapping[str, Live]
+    copies: Collection[Key]
+    busy: Mapping[str, Sequence[Position]]
+    earlier_boot: Collection[int]
     at_end: frozenset[str]
+    rewritten: bool
     now_ns: int
+    open: Callable[[str], int]
 
     def answer(self) -> Findings:
         """Open and judge every suspect. Blocks; for a worker thread."""
@@ -126,16 +180,19 @@ class Inquiry:
     def _answer(self, found: list[Finding]) -> Findings:
         failed: list[tuple[Suspect, str]] = []
         unsettled: set[str] = set()
+        refused: set[str] = set()
         homeless = list(self.orphans)
         rows: dict[tuple[str, int], list[Position]] = {}
         for row in self.rows:
             rows.setdefault((row.destination, row.identity.inode), []).append(row)
         for suspect in self.suspects:
             try:
-                fd = open_regular(suspect.path)
+                fd = self.open(suspect.path)
             except ReadError as error:
                 if isinstance(error.__cause__, FileNotFoundError):
                     unsettled.add(suspect.lineage)
+                elif getattr(error.__cause__, "errno", None) in _NO_DESCRIPTORS:
+                    refused.add(suspect.lineage)
                 else:
                     failed.append((suspect, str(error)))
                 continue
@@ -145,26 +202,70 @@ class Inquiry:
                     os.close(fd)
                     unsettled.add(suspect.lineage)
                     continue
-                finding = Finding(suspect=suspect, fd=fd, stat=stat)
-                moved = self._judge(finding, rows)
+                finding = Finding(
+                    suspect=suspect,
+                    fd=fd,
+                    stat=stat,
+                    remote=is_shared(fd),
+                    packed=compression(suspect.path),
+                )
+                moved = [] if finding.packed else self._judge(finding, rows)
             except (ReadError, OSError) as error:
                 os.close(fd)
                 failed.append((suspect, str(error)))
                 continue
             found.append(finding)
             homeless.extend(moved)
-        for finding in [f for f in found if f.suspect.lineage in unsettled]:
+        for finding in [f for f in found if f.suspect.lineage in unsettled | refused]:
             self._drop(finding, found)
+        copies: list[Suspect] = []
+        unclear: set[str] = set()
+        housed: set[int] = set()
+        for finding in [f for f in found if f.packed]:
+            try:
+                likeness = self._unpack(finding, rows, homeless, housed)
+            except (ReadError, OSError) as error:
+                failed.append((finding.suspect, str(error)))
+                self._drop(finding, found)
+                continue
+            if likeness is not _Likeness.OTHER:
+                self._drop(finding, found)
+                if likeness is _Likeness.COPY:
+                    copies.append(finding.suspect)
+                else:
+                    unclear.add(finding.suspect.lineage)
         nowhere = tuple(
-            row for row in homeless if row.path not in unsettled and not self._rehouse(row, found)
+            row
+            for row in homeless
+            if row.path not in unsettled | refused | unclear
+            and row.id not in housed
+            and not self._rehouse(row, found)
+            and not self._shortened(row, found)
         )
-        for finding in [f for f in found if self._is_copy_of_live(f)]:
-            self._drop(finding, found)
+        for finding in list(found):
+            likeness = self._likeness(finding)
+            if likeness is _Likeness.COPY:
+                copies.append(finding.suspect)
+                self._drop(finding, found)
+            elif likeness is _Likeness.UNCLEAR:
+                unclear.add(finding.suspect.lineage)
+            elif likeness is _Likeness.MOVING:
+                unsettled.add(finding.suspect.lineage)
+        for finding in list(found):
+            suspect = finding.suspect
+            # Younger ones are not read before one of which is not known yet what it is.
+            if suspect.lineage in unsettled or (
+                suspect.lineage in unclear and not suspect.current and finding.is_new
+            ):
+                self._drop(finding, found)
         return Findings(
             found=tuple(found),
             failed=tuple(failed),
             unsettled=frozenset(unsettled),
-            homeless=nowhere,
+            homeless=tuple(row for row in nowhere if row.path not in unsettled),
+            copies=tuple(copies),
+            unclear=frozenset(unclear),
+            refused=frozenset(refused),
         )
 
     @staticmethod
@@ -172,28 +273,41 @@ class Inquiry:
         found.remove(finding)
         os.close(finding.fd)
 
-    def _is_copy_of_live(self, finding: Finding) -> bool:
-        """Whether a sibling without a past holds what was read from the file at its path.
+    def _likeness(self, finding: Finding) -> _Likeness:
+        """Whether a sibling without a past is the copy that copytruncate makes of the live file.
 
-        Then it is the copy that copytruncate makes: what it holds is delivered from the file
-        itself, or, once that is truncated, from where the row that moves here says. While it is
-        being written, its beginning must do.
+        Then what it holds is delivered from the file itself, or, once that is truncated, from where
+        the row that moves here says. A copy is younger than what it is a copy of, not longer, and
+        the same at both ends; while it is being written, its beginning must do.
         """
         suspect, stat = finding.suspect, finding.stat
-        if suspect.current or any(e.verdict is not Verdict.NEW for e in finding.entries.values()):
-            return False
-        content = _Content(finding.fd)
+        live = self.live.get(suspect.lineage)
+        if live is None or suspect.current or not finding.is_new or finding.packed:
+            return _Likeness.OTHER
         try:
-            for row in self.live.get(suspect.lineage, ()):
-                mark = row.identity.fingerprint
-                growing = self.now_ns - stat.mtime_ns < _COPYING_NS and stat.size < row.offset
-                if is_copy(stat, row, content) or (
-                    growing and mark.length and content.fingerprint_agrees(mark)
-                ):
-                    return True
+            fd = self.open(suspect.lineage)
         except ReadError:
-            return False
-        return False
+            return _Likeness.MOVING
+        try:
+            there = stat_fd(fd)
+            if (there.device, there.inode) != live.key:
+                return _Likeness.MOVING
+            if born_before(stat, there.birth_ns):
+                return _Likeness.OTHER
+            if stat.size > there.size:
+                # Not its copy, unless it was cut since: then its own pipeline sees to the copy.
+                cut = not self.rewritten and any(row.offset > there.size for row in live.rows)
+                return _Likeness.UNCLEAR if cut else _Likeness.OTHER
+            if not _same_ends(finding.fd, fd, stat.size):
+                return _Likeness.OTHER
+        except OSError:
+            return _Likeness.UNCLEAR
+        finally:
+            os.close(fd)
+        if stat.size >= TAIL_BYTES:
+            return _Likeness.COPY
+        fresh = self.now_ns - stat.mtime_ns < _COPYING_NS
+        return _Likeness.UNCLEAR if fresh else _Likeness.OTHER
 
     def _judge(
         self, finding: Finding, rows: Mapping[tuple[str, int], Sequence[Position]]
@@ -208,6 +322,95 @@ class Inquiry:
             finding.entries[destination] = self._entry(finding, destination, verdict, match)
         return moved
 
+    def _unpack(
+        self,
+        finding: Finding,
+        rows: Mapping[tuple[str, int], Sequence[Position]],
+        homeless: Sequence[Position],
+        housed: set[int],
+    ) -> _Likeness:
+        """Say what a compressed file is, by its content: a row that is nowhere else may be its own.
+
+        Whose content is still being read from a plain file is left alone until that is finished.
+        """
+        lineage, stat, packed = finding.suspect.lineage, finding.stat, finding.packed
+        assert packed is not None
+        own = {
+            destination: row
+            for destination in self.destinations
+            for row in rows.get((destination, stat.inode), ())
+            if row.identity.birth_ns == stat.birth_ns or row.identity.birth_ns is None
+        }
+        lost = [row for row in homeless if row.path == lineage and row.id not in housed]
+        busy = self.busy.get(lineage, ())
+        known = [*own.values(), *lost, *busy]
+        examined = examine(finding.fd, packed, (), whole=False)
+        being_written = examined.length is None and examined.fault is None
+        alike = [row for row in known if row.identity.fingerprint.agrees(examined.head)]
+        if alike:
+            marks = [Known(row.identity.fingerprint, row.offset, row.tail) for row in alike]
+            examined = examine(finding.fd, packed, marks, whole=True)
+            being_written = examined.length is None and examined.fault is None
+            tails = {
+                row.id: tail
+                for row, tail in zip(alike, examined.tails, strict=True)
+                if tail is not None and (row.offset >= TAIL_BYTES or row.offset == examined.length)
+            }
+        else:
+            being_written &= len(examined.head) < FINGERPRINT_BYTES
+            tails = {}
+        if not own and any(row.id in tails for row in busy):
+            return _Likeness.COPY
+        if being_written and not tails and self.now_ns - stat.mtime_ns < _PACKING_NS:
+            return _Likeness.UNCLEAR
+        for destination in self.destinations:
+            row = own.get(destination)
+            if row is None or (row.id not in tails and row.resume != READ_TO_END):
+                homes = [r for r in lost if r.destination == destination and r.id in tails]
+                row = max(homes, key=lambda r: r.offset, default=None)
+            finding.entries[destination] = self._packed_entry(
+                finding, destination, row, b"" if row is None else tails.get(row.id, b""), examined
+            )
+            if row is not None:
+                housed.add(row.id)
+        return _Likeness.OTHER
+
+    def _packed_entry(
+        self,
+        finding: Finding,
+        destination: str,
+        row: Position | None,
+        tail: bytes,
+        examined: Examination,
+    ) -> Entry:
+        stat = finding.stat
+        identity = FileIdentity(device=stat.device, inode=stat.inode, birth_ns=stat.birth_ns)
+        if row is None:
+            position = self._fresh(finding.suspect.lineage, destination, identity)
+            return Entry(verdict=Verdict.NEW, position=position, tail=b"", head=b"", keep=False)
+        kept = replace(identity, fingerprint=row.identity.fingerprint)
+        ended = row.offset == examined.length
+        position = replace(row, identity=kept, resume=READ_TO_END if ended else row.resume)
+        return Entry(
+            verdict=Verdict.RESUME,
+            position=position,
+            tail=tail,
+            head=examined.head[: row.offset],
+            keep=position == row,
+        )
+
+    def _fresh(self, path: str, destination: str, identity: FileIdentity) -> Position:
+        """The row of a file that is read from its beginning."""
+        return Position(
+            stream=self.stream,
+            destination=destination,
+            path=path,
+            identity=identity,
+            offset=0,
+            first_seen_ns=self.now_ns,
+            updated_ns=self.now_ns,
+        )
+
     def _rehouse(self, row: Position, found: Sequence[Finding]) -> bool:
         """Give a row whose content moved (copytruncate, restore) the sibling that holds it."""
         for finding in found:
@@ -215,6 +418,7 @@ class Inquiry:
             if (
                 entry is not None
                 and entry.verdict is Verdict.NEW
+                and finding.packed is None
                 and suspect.lineage == row.path
                 and not suspect.current
                 and self._holds(finding, row)
@@ -225,13 +429,45 @@ class Inquiry:
     def _holds(self, finding: Finding, row: Position) -> bool:
         """Whether the row's content is in this file; then the row moves here."""
         try:
-            if not is_copy(finding.stat, row, _Content(finding.fd)):
+            if is_copy(finding.stat, row, _Content(finding.fd)):
+                kept = row
+            elif finding.key in self.copies and finding.stat.size < row.offset:
+                # The original grew, and was delivered, after the copy was made: all of it is.
+                kept = _cut_back(row, finding)
+            else:
                 return False
-            entry = self._entry(finding, row.destination, Verdict.RESUME, row)
+            entry = self._entry(finding, row.destination, Verdict.RESUME, kept)
         except (ReadError, OSError):
             return False  # what cannot be read cannot be the one
         finding.entries[row.destination] = entry
         return True
+
+    def _shortened(self, row: Position, found: Sequence[Finding]) -> bool:
+        """Whether a power loss cut the end of the row's file; then it is read on from there.
+
+        Its content is nowhere else, so it is not the original of a copytruncate.
+        """
+        if row.id not in self.earlier_boot or not row.identity.fingerprint.length:
+            return False
+        for finding in found:
+            entry = finding.entries.get(row.destination)
+            if (
+                entry is None
+                or entry.verdict is not Verdict.REWRITTEN
+                or finding.stat.inode != row.identity.inode
+                or finding.stat.size >= row.offset
+            ):
+                continue
+            try:
+                if not _Content(finding.fd).fingerprint_agrees(row.identity.fingerprint):
+                    continue
+                kept = _cut_back(row, finding)
+                entry = self._entry(finding, row.destination, Verdict.RESUME, kept)
+            except (ReadError, OSError):
+                continue
+            finding.entries[row.destination] = replace(entry, keep=False)
+            return True
+        return False
 
     def _entry(
         self, finding: Finding, destination: str, verdict: Verdict, row: Position | None
@@ -245,31 +481,54 @@ class Inquiry:
                 verdict=verdict,
                 position=position,
                 tail=_before(finding.fd, row.offset),
+                head=_beginning(finding.fd, row.offset),
                 keep=position == row,
             )
         offset = 0
         if verdict is Verdict.NEW and destination in self.at_end:
-            offset = _last_line_start(finding.fd, stat.size)
+            offset = last_line_start(finding.fd, stat.size)
         tail = _before(finding.fd, offset)
-        position = Position(
-            stream=self.stream,
-            destination=destination,
-            path=lineage,
-            identity=identity,
+        position = replace(
+            self._fresh(lineage, destination, identity),
             offset=offset,
             tail=Mark.of(tail) if tail else NO_MARK,
-            first_seen_ns=self.now_ns,
-            updated_ns=self.now_ns,
         )
-        return Entry(verdict=verdict, position=position, tail=tail, keep=False)
+        return Entry(
+            verdict=verdict,
+            position=position,
+            tail=tail,
+            head=_beginning(finding.fd, offset),
+            keep=False,
+        )
+
+
+def _cut_back(row: Position, finding: Finding) -> Position:
+    """The row at the end of a file that is shorter than its offset. Raises OSError."""
+    size = finding.stat.size
+    head = _beginning(finding.fd, size)
+    return replace(
+        row,
+        offset=size,
+        identity=replace(row.identity, fingerprint=Mark.of(head)),
+        tail=Mark.of(_before(finding.fd, size)),
+        resume=b"",
+    )
+
+
+def _same_ends(one: int, other: int, size: int) -> bool:
+    """Whether two files have the same first and last bytes, going by the first `size`."""
+    head, tail = min(FINGERPRINT_BYTES, size), min(TAIL_BYTES, size)
+    return os.pread(one, head, 0) == os.pread(other, head, 0) and os.pread(
+        one, tail, size - tail
+    ) == os.pread(other, tail, size - tail)
+
+
+def _beginning(fd: int, offset: int) -> bytes:
+    """What a fingerprint covers of the bytes before `offset`. Raises OSError."""
+    length = min(FINGERPRINT_BYTES, offset)
+    return os.pread(fd, length, 0) if length else b""
 
 
 def _before(fd: int, offset: int) -> bytes:
     length = min(TAIL_BYTES, offset)
     return os.pread(fd, length, offset - length) if length else b""
-
-
-def _last_line_start(fd: int, size: int) -> int:
-    """Where the unfinished last line begins, so that `start: end` never cuts one in two."""
-    length = min(_LINE_SEARCH_BYTES, size)
-    return size - length + os.pread(fd, length, size - length).rfind(b"\n") + 1

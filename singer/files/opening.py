@@ -8,11 +8,14 @@ its place in between. Blocks as long as the file system does; any thread.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Final
 
 from singer.base.errors import ReadError
+from singer.files.beneath import RefusedLinkError
 from singer.files.stat import FileStat, stat_fd
+from singer.files.trust import is_planted, planted
 
 _TAKE: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 #: O_NONBLOCK: a mandatory lease or lock must not make us wait.
@@ -32,20 +35,20 @@ def open_regular(path: str) -> int:
     the file is gone).
     """
     try:
-        taken = os.open(path, _TAKE)
-        try:
-            refuse_special(path, stat_fd(taken))
-            return _reopen(taken)
-        finally:
-            os.close(taken)
+        return _open(path, None, path)
     except OSError as error:
         raise ReadError(f"open {path!r}: {explain(error)}") from error
 
 
-def refuse_special(path: str, stat: FileStat) -> None:
-    """Raise ReadError unless `stat` is that of a regular file."""
-    if not stat.is_regular:
-        raise ReadError(f"open {path!r}: {special(stat)}")
+def open_in(directory: int, name: str, path: str) -> int:
+    """As `open_regular`, for `name` in the open `directory`; `path` is what messages call it.
+
+    Refuses what may be a hard link that others made to a file of somebody else.
+    """
+    try:
+        return _open(name, directory, path)
+    except OSError as error:
+        raise ReadError(f"open {path!r}: {explain(error)}") from error
 
 
 def special(stat: FileStat) -> str:
@@ -62,9 +65,29 @@ def special(stat: FileStat) -> str:
 
 def explain(error: OSError) -> str:
     """The cause in words and, where there is one, what to do."""
+    if isinstance(error, RefusedLinkError):
+        return str(error.strerror)
+    if error.errno == errno.ELOOP:
+        return (
+            "a symbolic link is in the way; write out the directory it leads to in the stream's "
+            "paths, or set follow_symlinks"
+        )
     cause = (error.strerror or str(error)).lower()
     remedy = next((text for kind, text in _REMEDIES.items() if isinstance(error, kind)), None)
     return f"{cause}; {remedy}" if remedy else cause
+
+
+def _open(name: str, directory: int | None, path: str) -> int:
+    taken = os.open(name, _TAKE, dir_fd=directory)
+    try:
+        stat = stat_fd(taken)
+        if not stat.is_regular:
+            raise ReadError(f"open {path!r}: {special(stat)}")
+        if directory is not None and is_planted(directory, taken):
+            raise ReadError(f"open {path!r}: {planted(stat)}")
+        return _reopen(taken)
+    finally:
+        os.close(taken)
 
 
 def _reopen(taken: int) -> int:

@@ -346,13 +346,6 @@ class PackedSource(Source):
         self._end += fresh
         return Outcome.GREW if fresh else Outcome.END
 
-    def grown_fingerprint(self, known: Mark, offset: int) -> Mark:
-        """The fingerprint of the content that was read up to `offset`."""
-        length = min(FINGERPRINT_BYTES, offset)
-        if known.length >= length or len(self._packed.head) < length:
-            return known
-        return Mark.of(self._packed.head[:length])
-
     def _anew(self) -> PackedSource:
         self._packed.abandon()
         return PackedSource(self.fd, self._packed.compression, self.offset, self.tail)

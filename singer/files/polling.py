@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 #: The first look at a file, and the pace of one that does not grow.
 POLL_SECONDS: Final = (0.01, 1.0)
 #: All files together are looked at this often at most: 1000 looks cost about 5 % of a core.
 _POLLS_PER_SECOND: Final = 1000.0
+
+_Party = TypeVar("_Party")
 
 
 @dataclass(slots=True, eq=False)
@@ -30,8 +32,10 @@ class Poller:
     def __len__(self) -> int:
         return len(self._paces)
 
-    def start(self, key: Hashable, size: int, callback: Callable[[], object]) -> None:
-        """Call `callback` in a while. `size` is that of the file now, and sets the pace."""
+    def start(
+        self, key: Hashable, size: int, callback: Callable[[_Party], object], party: _Party
+    ) -> None:
+        """Call `callback(party)` in a while. `size` is that of the file now, and sets the pace."""
         first, most = POLL_SECONDS
         pace = self._paces.get(key)
         if pace is None:
@@ -42,7 +46,7 @@ class Poller:
             pace.interval_seconds = min(2 * pace.interval_seconds, most)
         self.pause(key)
         delay = max(pace.interval_seconds, len(self._paces) / _POLLS_PER_SECOND)
-        pace.timer = self._loop.call_later(delay, self._due, pace, callback)
+        pace.timer = self._loop.call_later(delay, self._due, pace, callback, party)
 
     def pause(self, key: Hashable) -> None:
         """Something else called: no callback until the next `start`."""
@@ -62,6 +66,6 @@ class Poller:
             self.stop(key)
 
     @staticmethod
-    def _due(pace: _Pace, callback: Callable[[], object]) -> None:
+    def _due(pace: _Pace, callback: Callable[[_Party], object], party: _Party) -> None:
         pace.timer = None
-        callback()
+        callback(party)

@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 
 from singer.base.batch import Bytes
-from singer.base.position import FINGERPRINT_BYTES, TAIL_BYTES, Mark
+from singer.base.position import TAIL_BYTES
 
 #: One window: large enough that the cost per window vanishes, small enough for fair turns.
 WINDOW_BYTES: Final = 1 << 20
@@ -164,15 +164,6 @@ class Source:
         """The tail at `count` bytes into `window`, which follows `tail`."""
         last = window[max(0, count - TAIL_BYTES) : count].tobytes()
         return last if len(last) == TAIL_BYTES else (tail + last)[-TAIL_BYTES:]
-
-    def grown_fingerprint(self, known: Mark, offset: int) -> Mark:
-        """The fingerprint of a file that was read up to `offset`; it grows until it is whole.
-
-        Raises OSError.
-        """
-        if known.length >= FINGERPRINT_BYTES or known.length >= offset:
-            return known
-        return Mark.of(os.pread(self.fd, min(FINGERPRINT_BYTES, offset), 0))
 
     def _anew(self) -> Source:
         return Source(self.fd, self.offset, self.tail)

@@ -6,9 +6,11 @@ a sandbox that forbids it) plain stat takes its place, without birth times. Any 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable
@@ -21,9 +23,9 @@ _CWD: Final = -100  # AT_FDCWD
 _WANTED: Final = 0xFFF  # STATX_BASIC_STATS | STATX_BTIME
 _BIRTH: Final = 0x800  # STATX_BTIME
 
-#: struct statx up to the device numbers: mask, nlink, mode, ino, size, birth, change and
+#: struct statx up to the device numbers: mask, nlink, uid, mode, ino, size, birth, change and
 #: modification time (seconds, nanoseconds), dev_major, dev_minor. Its layout is kernel ABI.
-_STATX: Final = Struct("=I12xI8xH2xQQ16x16xqI4xqI4xqI4x8xII")
+_STATX: Final = Struct("=I12xII4xH2xQQ16x16xqI4xqI4xqI4x8xII")
 _StatxBuffer = ctypes.c_char * 256
 #: os.fsencode without its checks: a third of the price of a call, for each file of a walk.
 _ENCODING: Final = sys.getfilesystemencoding()
@@ -48,6 +50,9 @@ _SHARED_TYPES: Final = frozenset(
         0x7461636F,
     }
 )
+_PROC_TYPE: Final = 0x9FA0
+#: Blanks and the like in a mount point.
+_OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 _StatfsBuffer = ctypes.c_char * 256
 
 _KINDS: Final = (
@@ -65,7 +70,7 @@ class FileStat(NamedTuple):
     """One answer of the kernel. A tuple, because a rescan makes tens of thousands of them.
 
     Times are nanoseconds since 1970; `birth_ns` is None where the file system does not tell.
-    `mode` is the whole st_mode.
+    `mode` is the whole st_mode, `uid` the owner.
     """
 
     device: int
@@ -76,6 +81,7 @@ class FileStat(NamedTuple):
     ctime_ns: int
     links: int
     mode: int
+    uid: int
 
     @property
     def is_regular(self) -> bool:
@@ -118,13 +124,56 @@ def stat_fd(fd: int) -> FileStat:
     return _of(os.fstat(fd))
 
 
+def stat_again(name: str, directory: int, known: FileStat | None) -> FileStat:
+    """As `stat_path`, but `known` itself where that is still the answer, at half the price.
+
+    Birth times need not be asked for again: a new file has another change time.
+    """
+    if known is None:
+        return stat_path(name, directory=directory)
+    now = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if (
+        now.st_ino == known.inode
+        and now.st_size == known.size
+        and now.st_ctime_ns == known.ctime_ns
+        and now.st_mtime_ns == known.mtime_ns
+        and now.st_dev == known.device
+        and now.st_mode == known.mode
+        and now.st_nlink == known.links
+        and now.st_uid == known.uid
+    ):
+        return known
+    return stat_path(name, directory=directory)
+
+
 def is_shared(fd: int) -> bool:
     """Whether the file may grow without inotify noticing: on a network or user-space mount."""
+    return _file_system(fd) in _SHARED_TYPES
+
+
+def is_proc(fd: int) -> bool:
+    """Whether the file is one of /proc, where links do not lead where their text says."""
+    return _file_system(fd) == _PROC_TYPE
+
+
+def _file_system(fd: int) -> int | None:
+    """The type of the file system (statfs(2)); None if it cannot be told."""
     buffer = _StatfsBuffer()
     if _fstatfs is None or _fstatfs(fd, buffer) != 0:
-        return False
-    kind = ctypes.c_long.from_buffer(buffer).value
-    return kind & 0xFFFFFFFF in _SHARED_TYPES
+        return None
+    return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
+
+
+def mount_point(device: int) -> str | None:
+    """Where the file system with this st_dev is mounted; asks the kernel, never the mount."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    with contextlib.suppress(OSError), open("/proc/self/mountinfo", "rb") as mounts:
+        for mount in mounts:
+            # id, parent, major:minor, root, mount point; proc_pid_mountinfo(5)
+            fields = mount.split(b" ", 5)
+            if fields[2].decode() == number:
+                return os.fsdecode(_OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), fields[4]))
+    return None
 
 
 def _call(fd: int, path: bytes, flags: int) -> FileStat | None:
@@ -139,6 +188,7 @@ def _call(fd: int, path: bytes, flags: int) -> FileStat | None:
     (
         mask,
         links,
+        uid,
         mode,
         inode,
         size,
@@ -161,6 +211,7 @@ def _call(fd: int, path: bytes, flags: int) -> FileStat | None:
         change_s * 1_000_000_000 + change_ns,
         links,
         mode,
+        uid,
     )
 
 
@@ -174,6 +225,7 @@ def _of(answer: os.stat_result) -> FileStat:
         answer.st_ctime_ns,
         answer.st_nlink,
         answer.st_mode,
+        answer.st_uid,
     )
 
 

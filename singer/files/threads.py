@@ -3,7 +3,8 @@
 A mount that hangs must block neither the loop, nor other devices, nor the exit of the process:
 each device has at most two threads of its own, and nobody waits for them at the end. (asyncio's
 default executor is shared, small, and joined at exit, for ever if a mount hangs.) Threads exist
-only while there is work, and a little longer.
+only while there is work, and a little longer. That a device does not answer is said once, and
+once more when it answers again.
 
 Loop thread only; what is given to `run` runs in a thread and must not touch shared state.
 """
@@ -12,27 +13,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from singer.base.errors import ReadError
+from singer.base.events import Emit, discard
+from singer.files.events import MountAnswers, MountHangs
+from singer.files.stat import mount_point
 
 #: One more than one, so that a single slow read does not hold up the rest of its device.
 THREADS_PER_DEVICE: Final = 2
 #: A thread without work ends after this long; starting one costs 0.1 ms.
 IDLE_SECONDS: Final = 10.0
+#: A call that takes longer has met a hung mount: longer than a disk needs to start, and than a
+#: server needs to fail over when all goes well.
+PATIENCE_SECONDS: Final = 10.0
 
 _Result = TypeVar("_Result")
 
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
     function: Callable[[], Any]
+    loop: asyncio.AbstractEventLoop | None = None
+    future: asyncio.Future[Any] | None = None  # None: nobody waits for the outcome
+    begun: float = 0.0  # monotonic
 
 
 @dataclass(slots=True, eq=False)
@@ -41,22 +51,34 @@ class _Device:
 
     changed: threading.Condition = field(default_factory=threading.Condition)
     calls: deque[_Call] = field(default_factory=deque)
+    running: set[_Call] = field(default_factory=set)
     threads: int = 0
     idle: int = 0
+    # The loop's own:
+    watchdog: asyncio.TimerHandle | None = None
+    hung: str = ""  # what was said not to answer
 
 
 class DeviceThreads:
     """Runs blocking calls; at most `per_device` at the same time for each device.
 
     A device is any key: st_dev, or a name for work whose device is not known yet. Calls with the
-    same key can hold each other up, others cannot.
+    same key can hold each other up, others cannot. A device of which a call takes longer than
+    `patience_seconds` is said to hang.
     """
 
     def __init__(
-        self, *, per_device: int = THREADS_PER_DEVICE, idle_seconds: float = IDLE_SECONDS
+        self,
+        emit: Emit = discard,
+        *,
+        per_device: int = THREADS_PER_DEVICE,
+        idle_seconds: float = IDLE_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
+        self._emit = emit
         self._per_device = per_device
         self._idle_seconds = idle_seconds
+        self._patience_seconds = patience_seconds
         self._devices: dict[Hashable, _Device] = {}
 
     async def run(
@@ -70,15 +92,65 @@ class DeviceThreads:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_Result] = loop.create_future()
-        self._submit(device, _Call(loop, future, lambda: function(*arguments)))
-        return await future
+        call = _Call(lambda: function(*arguments), loop, future)
+        served_by = self._submit(device, call)
+        if served_by.watchdog is None:
+            self._watch_over(device, served_by, self._patience_seconds)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            # Behind a hung call it would lie there for as long as that hangs.
+            with served_by.changed, contextlib.suppress(ValueError):
+                served_by.calls.remove(call)
+            raise
+
+    def post(self, device: Hashable, function: Callable[..., object], *arguments: Any) -> None:
+        """Have `function(*arguments)` called in a thread; what becomes of it is not told.
+
+        Raises ReadError when the system has no thread for it.
+        """
+        self._submit(device, _Call(lambda: function(*arguments)))
 
     @property
     def alive(self) -> int:
         """How many threads there are."""
         return sum(device.threads for device in self._devices.values())
 
-    def _submit(self, key: Hashable, call: _Call) -> None:
+    @property
+    def hung(self) -> int:
+        """How many devices do not answer."""
+        return sum(bool(device.hung) for device in self._devices.values())
+
+    def are_stuck(self, device: Hashable, seconds: float) -> bool:
+        """Whether all threads of the device have been in a call for so long: more will wait."""
+        served_by = self._devices.get(device)
+        if served_by is None:
+            return False
+        with served_by.changed:
+            begun = [call.begun for call in served_by.running]
+        return len(begun) == self._per_device and max(begun) <= time.monotonic() - seconds
+
+    def _watch_over(self, key: Hashable, device: _Device, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        device.watchdog = loop.call_later(seconds, self._look_after, key, device)
+
+    def _look_after(self, key: Hashable, device: _Device) -> None:
+        """Say that the device hangs, or that it does not any more; look again while it works."""
+        device.watchdog = None
+        with device.changed:
+            begun = [call.begun for call in device.running]
+        waited = time.monotonic() - min(begun) if begun else 0.0
+        left = self._patience_seconds - waited
+        if left <= 0 and not device.hung:
+            device.hung = _name(key)
+            self._emit(MountHangs(what=device.hung, seconds=waited))
+        elif left > 0 and device.hung:
+            self._emit(MountAnswers(what=device.hung))
+            device.hung = ""
+        if begun:
+            self._watch_over(key, device, left if left > 0 else self._patience_seconds)
+
+    def _submit(self, key: Hashable, call: _Call) -> _Device:
         device = self._devices.get(key)
         if device is None:
             # Device numbers come and go with mounts: those without threads are forgotten.
@@ -88,9 +160,9 @@ class DeviceThreads:
             device.calls.append(call)
             if device.idle >= len(device.calls):
                 device.changed.notify()
-                return
+                return device
             if device.threads == self._per_device:
-                return
+                return device
             device.threads += 1
         try:
             threading.Thread(
@@ -106,6 +178,7 @@ class DeviceThreads:
                         "start a thread for files: the system has no more; raise the limit of "
                         "processes (ulimit -u, TasksMax, pids.max)"
                     ) from error
+        return device
 
     def _serve(self, device: _Device) -> None:
         while True:
@@ -118,12 +191,18 @@ class DeviceThreads:
                         device.threads -= 1
                         return
                 call = device.calls.popleft()
-            _perform(call)
+                call.begun = time.monotonic()
+                device.running.add(call)
+            try:
+                _perform(call)
+            finally:
+                with device.changed:
+                    device.running.discard(call)
             del call  # idle threads keep nothing alive
 
 
 def _perform(call: _Call) -> None:
-    if call.future.cancelled():
+    if call.future is not None and call.future.cancelled():
         return
     try:
         result = call.function()
@@ -136,6 +215,8 @@ def _perform(call: _Call) -> None:
 def _hand_over(
     call: _Call, settle: Callable[[asyncio.Future[Any], Any], None], outcome: object
 ) -> None:
+    if call.loop is None or call.future is None:
+        return
     # RuntimeError: the loop is closed, nobody is left to be told.
     with contextlib.suppress(RuntimeError):
         call.loop.call_soon_threadsafe(settle, call.future, outcome)
@@ -149,3 +230,10 @@ def _succeed(future: asyncio.Future[Any], result: object) -> None:
 def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
+
+
+def _name(key: Hashable) -> str:
+    """What a person knows the device by."""
+    if isinstance(key, int):
+        return mount_point(key) or f"the device {os.major(key)}:{os.minor(key)}"
+    return " ".join(map(str, key)) if isinstance(key, tuple) else str(key)

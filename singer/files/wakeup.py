@@ -7,7 +7,12 @@ come for nothing. Loop thread only; callbacks run on the loop and must not block
 A growth watch is one-shot: the kernel removes it with its first event, so a file that is written
 all the time costs one event for each time its reader came to the end, not one per write. It is
 armed through the descriptor's name in /proc, so it follows the file through renames. inotify has
-one watch per inode, so all who wait for one file share it.
+one watch per inode, so all who wait for one file share it. A watch needs no descriptor once it is
+armed: an idle file may be closed and still call.
+
+Nothing here touches a mount that may hang (`files.stat.is_shared`): the kernel would ask its
+server before it adds a watch, and would never hear of what others write there. Such files are
+polled without being touched (`poll`), such directories left to the rescan.
 
 The order that loses nothing: `arm`, then look once more, then wait.
 """
@@ -20,14 +25,13 @@ import os
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from struct import Struct
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from inotify_simple import INotify, flags
 
 from singer.base.events import Emit
 from singer.files.events import WatchesExhausted, WatchesOverflowed
 from singer.files.polling import Poller
-from singer.files.stat import is_shared
 
 #: Growth and truncation; ATTRIB comes when a name is removed, MOVE_SELF when one changes.
 _GROWTH: Final = int(flags.MODIFY | flags.ATTRIB | flags.MOVE_SELF | flags.ONESHOT)
@@ -51,7 +55,7 @@ _EVENT: Final = Struct("iIII")
 _READ_BYTES: Final = 64 << 10
 
 #: How soon to ask for an inotify instance again after it was refused.
-_RETRY_SECONDS: Final = 60.0
+_RETRY_SECONDS: Final = 10.0
 
 _REMEDIES: Final = {
     errno.ENOSPC: "raise fs.inotify.max_user_watches (sysctl)",
@@ -59,26 +63,27 @@ _REMEDIES: Final = {
     errno.ENFILE: "raise fs.file-max (sysctl)",
 }
 
-_OnGrowth: TypeAlias = Callable[[], object]
+_Key = TypeVar("_Key", bound=Hashable)
 _OnChange: TypeAlias = Callable[[str], object]
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """One party that waits for one file; over when it is called, disarmed or armed again."""
+    """One party that waits for one file; over when it is called, disarmed or armed again.
 
-    key: Hashable
-    callback: _OnGrowth
+    There may be 100,000 of them: a chain through `next` instead of a container for each watch.
+    """
+
+    key: Any
+    callback: Callable[[Any], object]
     watch: int | None
+    next: _Waiting | None = None  # who waits for the same file, and came later
 
 
 @dataclass(slots=True, eq=False)
 class _Directory:
     watch: int | None = None
     callbacks: dict[Hashable, _OnChange] = field(default_factory=dict)
-
-
-_NOBODY: Final[dict[Hashable, _Waiting]] = {}
 
 
 class Wakeup:
@@ -91,41 +96,56 @@ class Wakeup:
         self._retry_at = 0.0
         self._closed = False
         self._told: set[int] = set()  # errno values that were said
-        self._shared: dict[int, bool] = {}  # by device
         self._poller = Poller(loop)
         self._waiting: dict[Hashable, _Waiting] = {}
-        self._armed: dict[int, dict[Hashable, _Waiting]] = {}  # by watch
+        self._armed: dict[int, _Waiting] = {}  # by watch, the first of the chain
         self._directories: dict[str, _Directory] = {}
         self._paths: dict[int, set[str]] = {}  # by watch: bind mounts show one inode twice
         self._open()
 
     # --- files --------------------------------------------------------------------------------
 
-    def arm(self, fd: int, key: Hashable, callback: _OnGrowth) -> bool:
-        """Call `callback` once when the open file may have changed, and not before this returned.
+    def arm(self, fd: int, key: _Key, callback: Callable[[_Key], object]) -> bool:
+        """Call `callback(key)` once when the open file may have changed, not before this returned.
 
-        `key` names the waiting party; arming again replaces what it waited for. False: changes
-        may go unnoticed, so that `callback` also comes after a while (0.01 s to 1 s, the longer
-        the less the file grows). Raises OSError when `fd` is not open.
+        `key` names the waiting party; arming again replaces what it waited for. The descriptor is
+        used in this call only and may be closed afterwards. False: changes may go unnoticed, so
+        that `callback` also comes after a while (0.01 s to 1 s, the longer the less the file
+        grows); who closes the file then has to `disarm`. Raises OSError when `fd` is not open.
+
+        Not for a file on a mount that may hang: this asks the mount (see `poll`).
         """
         if self._closed:
             return False
-        stat = os.fstat(fd)
         watch = self._add(f"/proc/self/fd/{fd}", _GROWTH)
+        if watch is None:
+            self.poll(os.fstat(fd).st_size, key, callback)
+            return False
         before = self._waiting.get(key)
         waiting = self._waiting[key] = _Waiting(key, callback, watch)
-        if watch is not None:
-            self._armed.setdefault(watch, {})[key] = waiting
-        if before is not None and before.watch != watch:
+        # It takes its place before the one it replaces leaves, or the watch would be removed.
+        self._enter(watch, waiting)
+        if before is not None:
             self._leave(before)
-        if watch is None or self._is_shared(stat.st_dev, fd):
-            self._poller.start(key, stat.st_size, lambda: self._poll_is_due(waiting))
-            return False
         self._poller.stop(key)
         return True
 
+    def poll(self, size: int, key: _Key, callback: Callable[[_Key], object]) -> None:
+        """Call `callback(key)` once after a while (0.01 s to 1 s), without touching the file.
+
+        `size` is that of the file at the last look: the pace follows its growth. Replaces what
+        `key` waited for, as `arm` does.
+        """
+        if self._closed:
+            return
+        before = self._waiting.get(key)
+        waiting = self._waiting[key] = _Waiting(key, callback, None)
+        if before is not None:
+            self._leave(before)
+        self._poller.start(key, size, self._fire, waiting)
+
     def disarm(self, key: Hashable) -> None:
-        """Forget `key`: no callback comes after this. To be called before its file is closed."""
+        """Forget `key`, watch and timer: no callback comes after this. Its file may be closed."""
         self._poller.stop(key)
         waiting = self._waiting.pop(key, None)
         if waiting is not None:
@@ -138,14 +158,18 @@ class Wakeup:
 
     # --- directories --------------------------------------------------------------------------
 
-    def watch_directory(self, path: str, key: Hashable, callback: _OnChange) -> bool:
+    def watch_directory(
+        self, path: str, key: Hashable, callback: _OnChange, *, remote: bool = False
+    ) -> bool:
         """Call `callback(path)` whenever the entries of the directory may have changed.
 
         To be called again whenever the directory was seen: it may be another one by now. A
         directory that was not watched before is reported once, because what happened between the
         look that found it and the watch is in neither. False: it cannot be watched now.
+
+        `remote`: it is on a mount that may hang, which is not touched: False.
         """
-        watch = self._add(path, _DIRECTORY)
+        watch = None if remote else self._add(path, _DIRECTORY)
         known = self._directories.setdefault(path, _Directory())
         fresh = known.watch != watch
         if fresh:
@@ -243,8 +267,7 @@ class Wakeup:
             if mask & _OVERFLOW:
                 self._overflowed()
                 continue
-            for waiting in self._armed.pop(watch, _NOBODY).values():
-                self._fire(waiting)
+            self._fire_all(self._armed.pop(watch, None))
             paths = self._paths.get(watch)
             if paths is not None:
                 changed.update(dict.fromkeys(paths))
@@ -260,35 +283,51 @@ class Wakeup:
         """
         armed, self._armed = self._armed, {}
         self._emit(WatchesOverflowed(files=len(self._waiting), directories=len(self._directories)))
-        for group in armed.values():
-            for waiting in group.values():
-                self._fire(waiting)
+        for first in armed.values():
+            self._fire_all(first)
         for path in list(self._directories):
             self._report(path)
 
     # --- parties ------------------------------------------------------------------------------
 
+    def _fire_all(self, first: _Waiting | None) -> None:
+        # All of them, before the first call: a callback may arm and disarm others.
+        chain = []
+        while first is not None:
+            chain.append(first)
+            first = first.next
+        for waiting in chain:
+            self._fire(waiting)
+
     def _fire(self, waiting: _Waiting) -> None:
         # A callback before this one may have disarmed it or armed it again.
         if self._waiting.get(waiting.key) is waiting:
             del self._waiting[waiting.key]
-            self._poller.pause(waiting.key)
-            waiting.callback()
+            waiting.callback(waiting.key)
 
-    def _poll_is_due(self, waiting: _Waiting) -> None:
-        self._leave(waiting)
-        self._fire(waiting)
+    def _enter(self, watch: int, waiting: _Waiting) -> None:
+        last = self._armed.setdefault(watch, waiting)
+        while last is not waiting and last.next is not None:
+            last = last.next
+        if last is not waiting:
+            last.next = waiting
 
     def _leave(self, waiting: _Waiting) -> None:
         """Take a party off its watch, and remove the watch when nobody else waits for it."""
-        group = None if waiting.watch is None else self._armed.get(waiting.watch)
-        if waiting.watch is None or group is None:
+        watch = waiting.watch
+        each = None if watch is None else self._armed.get(watch)
+        if watch is None or each is None:
             return
-        if group.get(waiting.key) is waiting:
-            del group[waiting.key]
-        if not group:
-            del self._armed[waiting.watch]
-            self._remove(waiting.watch)
+        if each is not waiting:
+            while each is not None and each.next is not waiting:
+                each = each.next
+            if each is not None:
+                each.next = waiting.next
+        elif waiting.next is not None:
+            self._armed[watch] = waiting.next
+        else:
+            del self._armed[watch]
+            self._remove(watch)
 
     def _report(self, path: str) -> None:
         known = self._directories.get(path)
@@ -315,9 +354,3 @@ class Wakeup:
                 known.watch = None
         if not mask & _IGNORED:
             self._remove(watch)
-
-    def _is_shared(self, device: int, fd: int) -> bool:
-        shared = self._shared.get(device)
-        if shared is None:
-            shared = self._shared[device] = is_shared(fd)
-        return shared

@@ -1,46 +1,46 @@
-"""Walker: which regular files the globs of a stream find, and which directories to watch.
+"""Walker: which regular files the globs of a stream find, which directories to watch, and opening.
 
 Pure but for the file system: a Walker is immutable, each call looks anew and returns immutable
 values, so it may run in any thread; on a hung mount it blocks, so it must not run on the loop.
 
 Directories are entered only where a glob may match. The directories that a person wrote out (what
-stands before the first wildcard) may lead through symbolic links; below, no link is followed, so
-there are no loops. Directories that vanish meanwhile are as if they had never been there.
+stands before the first wildcard: the roots) may lead through symbolic links that root or the
+agent's user made. Below, everything is opened beneath its root, and no link is followed; or, with
+`follow_symlinks`, those that lead below one of the roots. Directories that vanish meanwhile are as
+if they had never been there.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Final, NamedTuple, TypeVar
+from stat import S_ISLNK
+from typing import Final, NamedTuple
 
+from singer.base.errors import ReadError
 from singer.files import globs
+from singer.files.beneath import open_written_out
 from singer.files.globs import Place
 from singer.files.opening import explain, special
-from singer.files.stat import FileStat, stat_fd, stat_path
+from singer.files.roots import Descent, Spot, below, find, join
+from singer.files.scan import Contents, Other, Sighting, look_up, scan
+from singer.files.stat import FileStat, is_shared
 
-_OPEN_DIRECTORY: Final = os.O_DIRECTORY | os.O_CLOEXEC
 #: Longer paths cannot be opened (PATH_MAX, with room for a name): the tree below is left alone.
 _LONGEST_PATH_BYTES: Final = 4096 - 256
-#: What opening a directory answers when a file or a link has taken its place since it was listed.
-_REPLACED: Final = (errno.ENOTDIR, errno.ELOOP)
+#: What opening a directory answers when it is gone, or a file or a link has taken its place.
+_VANISHED: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+#: Directories that a walk enters through links: some that lead to each other are many ways.
+_MOST_LINKED: Final = 10_000
 
-#: A directory that changes all the time is taken as it was seen the last of so many times.
-_MOST_LOOKS: Final = 4
+__all__ = ["Listing", "Sighting", "Walk", "Walker"]
 
-_Entry = TypeVar("_Entry")
 _Places = frozenset[Place]
+_Identity = tuple[int, int]  # device, inode
 _by_path = itemgetter(0)
-
-
-class Sighting(NamedTuple):
-    """A regular file and what the kernel said about it. A tuple, because a walk makes thousands."""
-
-    path: str
-    stat: FileStat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,34 +51,61 @@ class Walk:
     `directories`  directories whose changes matter: those that were entered, and for a directory
                    that is written out but not there, the nearest one above it that is
     `faults`       (path, what is wrong and what to do), by path
+    `shared`       those of `directories` that inotify must not be asked about: on file systems
+                   that others change unseen, or not to be opened
     """
 
     sightings: tuple[Sighting, ...]
     directories: frozenset[str]
     faults: tuple[tuple[str, str], ...]
+    shared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """What is in one directory.
 
-    `sightings`       all its regular files, matching or not, by path
+    `sightings`       all its regular files, matching or not, by path; none in a directory that is
+                      in no root, since they could not be opened
     `subdirectories`  directories that a walk would look at because of this one: if one of them is
                       new, so may be files below it
     `fault`           why it could not be listed; None also when it is gone
+    `shared`          that inotify must not be asked about it, as in `Walk`
     """
 
     sightings: tuple[Sighting, ...]
     subdirectories: frozenset[str]
     fault: str | None = None
+    shared: bool = False
+
+
+class _Visit(NamedTuple):
+    """A directory that a walk is to enter.
+
+    `path` is how the globs lead there, `spot` where it is. `chain` are the directories on the way
+    from the root, itself included, so that links do not lead round in circles; None: no link is
+    followed.
+    """
+
+    path: str
+    places: _Places
+    spot: Spot
+    chain: frozenset[_Identity] | None
 
 
 @dataclass(slots=True)
 class _Found:
+    """What a look works with, and what it has found so far."""
+
+    descent: Descent
+    known: Mapping[str, FileStat]
     sightings: list[Sighting] = field(default_factory=list)
     directories: set[str] = field(default_factory=set)
+    shared: set[str] = field(default_factory=set)
     faults: dict[str, str] = field(default_factory=dict)
     links: list[str] = field(default_factory=list)
+    linked: int = 0
+    devices: dict[int, bool] = field(default_factory=dict)  # whether they are shared
 
     def special(self, path: str, stat: FileStat, *, named: bool) -> None:
         """What matches is no regular file. `named`: its name is written out in a glob."""
@@ -87,12 +114,26 @@ class _Found:
         elif named or not stat.is_directory:
             self.faults[path] = f"read {path!r}: {special(stat)}"
 
+    def directory(self, path: str, fd: int, device: int) -> None:
+        """A directory is to be watched."""
+        self.directories.add(path)
+        shared = self.devices.get(device)
+        if shared is None:
+            shared = self.devices[device] = is_shared(fd)
+        if shared:
+            self.shared.add(path)
+
 
 class Walker:
     """Walks for `patterns`, less `excludes`; `rotated` are globs of names of rotated files.
 
-    `avoid` holds (device, inode) of files and directories that are the agent's own: never seen,
-    whatever the globs say. Raises ValueError for a glob that cannot be compiled.
+    `rotated_dirs` are more directories whose files may be opened. `avoid` holds (device, inode) of
+    files and directories that are the agent's own: never seen, whatever the globs say.
+    `follow_symlinks`: below a root, links are followed that lead below one of the roots or
+    `rotated_dirs`. Raises ValueError for a glob that cannot be compiled.
+
+    `known` of the methods maps paths to what this walker sighted there before: a file of which
+    nothing has changed is sighted with the very same object, which is cheaper.
     """
 
     def __init__(
@@ -101,19 +142,25 @@ class Walker:
         excludes: Iterable[str] = (),
         rotated: Iterable[str] = (),
         *,
+        rotated_dirs: Iterable[str] = (),
         avoid: Collection[tuple[int, int]] = (),
+        follow_symlinks: bool = False,
     ) -> None:
         self._patterns = tuple(globs.compile(pattern) for pattern in patterns)
         self._rotated = tuple(globs.compile(pattern) for pattern in rotated)
         self._excludes = globs.compile_excludes(excludes)
         self._avoid = frozenset(avoid)
+        self._follow_symlinks = follow_symlinks
         starts: dict[str, set[Place]] = {}
         for pattern in self._patterns:
             for base, place in pattern.starts():
-                if self._excludes.cover_tree(base):
-                    continue
-                starts.setdefault(base, set()).add(place)
-        self._starts = {base: frozenset(places) for base, places in starts.items()}
+                if not self._excludes.cover_tree(base):
+                    starts.setdefault(base, set()).add(place)
+        #: What is to be found in each root, also by globs that begin in a root above it.
+        self._starts: dict[str, _Places] = {}
+        for base in sorted(starts):
+            self._starts[base] = self._places_in(base) | starts[base]
+        self._roots = frozenset({*self._starts, *map(os.path.normpath, rotated_dirs)})
 
     def matches(self, path: str) -> bool:
         """Whether a file at `path` belongs to the stream by its name."""
@@ -123,117 +170,195 @@ class Walker:
         """Whether `path` is named as one of the `rotated` globs says."""
         return any(p.matches(path) for p in self._rotated) and not self._excludes.cover(path)
 
-    def walk(self) -> Walk:
+    def open(self, path: str) -> int:
+        """A descriptor to read the regular file at `path`, which lies below one of the roots.
+
+        Raises ReadError, whose `__cause__` is the OSError, if there was one (FileNotFoundError
+        when the file is gone).
+        """
+        above, name = os.path.split(path)
+        spot = find(above, self._roots)
+        if spot is None:
+            raise ReadError(
+                f"open {path!r}: is below none of the directories that are written out in the "
+                f"stream's paths; add it to the paths, or its directory to rotated_dirs"
+            )
+        try:
+            with Descent(self._roots) as descent:
+                return descent.open_file(self._followed(spot.below(name), descent), path)
+        except OSError as error:
+            raise ReadError(f"open {path!r}: {explain(error)}") from error
+
+    def walk(self, known: Mapping[str, FileStat] | None = None) -> Walk:
         """Look everywhere."""
-        found = _Found()
-        # By depth, so that a directory that is reached in several ways is entered once, for all.
-        pending: dict[int, dict[str, _Places]] = {}
-        for base, places in self._starts.items():
-            pending.setdefault(_depth(base), {})[base] = places
-        while pending:
-            for directory, places in sorted(pending.pop(depth := min(pending)).items()):
-                for path, inside in self._enter(directory, places, found):
-                    below = pending.setdefault(depth + 1, {})
-                    below[path] = below.get(path, frozenset()) | inside
+        return self._walk(self._starts, known)
+
+    def walk_below(self, directory: str, known: Mapping[str, FileStat] | None = None) -> Walk:
+        """Look only at `directory` and below, as `walk` would."""
+        starts = {base: self._starts[base] for base in self._starts if below(directory, base)}
+        places = self._places_in(directory)
+        if places and not self._excludes.cover_tree(directory):
+            starts[directory] = places
+        return self._walk(starts, known)
+
+    def list_directory(
+        self, directory: str, known: Mapping[str, FileStat] | None = None
+    ) -> Listing:
+        """Look into one directory, whether a glob leads to it or not."""
+        bases = frozenset(self._bases_below(directory))
+        spot = find(directory, self._roots)
+        with Descent(self._roots) as descent:
+            try:
+                if spot is None:
+                    fd = open_written_out(directory)
+                else:
+                    spot = self._followed(spot, descent)
+                    fd = descent.open(spot, os.O_RDONLY)
+            except OSError as error:
+                gone = isinstance(error, FileNotFoundError) or (
+                    spot is not None and spot.inner and error.errno in _VANISHED
+                )
+                return Listing(
+                    sightings=(),
+                    subdirectories=bases,
+                    fault=None if gone else _fault(directory, error),
+                    shared=not gone,
+                )
+            try:
+                if spot is None:
+                    return Listing(sightings=(), subdirectories=bases, shared=is_shared(fd))
+                found = _Found(descent, {} if known is None else known)
+                return self._list(directory, spot, fd, bases, found)
+            except OSError as error:
+                return Listing(
+                    sightings=(), subdirectories=frozenset(), fault=_fault(directory, error)
+                )
+            finally:
+                os.close(fd)
+
+    # --- a walk -------------------------------------------------------------------------------
+
+    def _walk(self, starts: Mapping[str, _Places], known: Mapping[str, FileStat] | None) -> Walk:
+        with Descent(self._roots) as descent:
+            found = _Found(descent, {} if known is None else known)
+            for start in sorted(starts):
+                pending = self._begin(start, starts[start], found)
+                while pending:
+                    children = self._enter(pending.pop(), found)
+                    # Another root has its own way, and its own places.
+                    pending += [child for child in children if child.path not in starts]
         self._complain_of_links(found)
         return Walk(
             sightings=tuple(sorted(found.sightings, key=_by_path)),
             directories=frozenset(found.directories),
             faults=tuple(sorted(found.faults.items())),
+            shared=frozenset(found.shared),
         )
 
-    def list_directory(self, directory: str) -> Listing:
-        """Look into one directory, whether a glob leads to it or not."""
-        sightings: list[Sighting] = []
-        subdirectories = set(self._bases_below(directory))
-        places = self._places_in(directory)
+    def _begin(self, directory: str, places: _Places, found: _Found) -> list[_Visit]:
+        """The first directory to enter, or none if it cannot be reached any more."""
+        spot = find(directory, self._starts)
+        assert spot is not None  # or there would be no places
         try:
-            fd = os.open(directory, _OPEN_DIRECTORY | os.O_RDONLY)
-        except OSError as error:
-            gone = isinstance(error, FileNotFoundError)
-            return Listing(
-                sightings=(),
-                subdirectories=frozenset(subdirectories),
-                fault=None if gone else _fault(directory, error),
-            )
-        try:
-            if self._avoid and self._is_own(stat_fd(fd)):
-                return Listing(sightings=(), subdirectories=frozenset())
-            for name, stat in _steadily(fd, lambda: _list(fd)):
-                path = os.path.join(directory, name)
-                if stat.is_directory:
-                    if self._inside(places, name, path):
-                        subdirectories.add(path)
-                elif not self._is_own(stat):
-                    sightings.append(Sighting(path, stat))
-        except OSError as error:
-            return Listing(sightings=(), subdirectories=frozenset(), fault=_fault(directory, error))
-        finally:
-            os.close(fd)
-        sightings.sort(key=_by_path)
-        return Listing(sightings=tuple(sightings), subdirectories=frozenset(subdirectories))
+            spot = self._followed(spot, found.descent)
+        except OSError:
+            return []
+        return [_Visit(directory, places, spot, self._chain(directory, found.descent))]
 
-    # --- one directory of a walk --------------------------------------------------------------
-
-    def _enter(
-        self, directory: str, places: _Places, found: _Found
-    ) -> Iterator[tuple[str, _Places]]:
-        """See to one directory; the subdirectories to enter, with the places there."""
-        written_out = directory in self._starts
-        names = _names_of_interest(places)
+    def _enter(self, visit: _Visit, found: _Found) -> list[_Visit]:
+        """See to one directory; the subdirectories to enter."""
+        directory, places, spot, _ = visit
+        names = globs.names_of_interest(places)
         try:
-            fd = os.open(
-                directory,
-                _OPEN_DIRECTORY
-                | (os.O_RDONLY if names is None else os.O_PATH)
-                | (0 if written_out else os.O_NOFOLLOW),
-            )
-        except FileNotFoundError:
-            if written_out:
-                found.directories.add(_nearest(directory))
-            return
+            fd = found.descent.open(spot, os.O_RDONLY if names is None else os.O_PATH)
         except OSError as error:
-            if written_out or error.errno not in _REPLACED:
-                found.faults[directory] = _fault(directory, error)
-                found.directories.add(directory)
-            return
+            self._not_entered(directory, error, found)
+            return []
         try:
-            if self._avoid and self._is_own(stat_fd(fd)):
-                return
-            found.directories.add(directory)
-            prefix = directory if directory == "/" else directory + "/"
-            accepts = globs.acceptor(places)
-            for name, stat, accepted in _steadily(
-                fd,
-                lambda: (
-                    _scan(fd, places, accepts) if names is None else _look_up(fd, names, accepts)
-                ),
-            ):
-                path = prefix + name
-                regular = stat.is_regular
-                if not regular and stat.is_directory:
-                    inside = self._inside(places, name, path)
-                    if inside:
-                        yield path, inside
-                if accepted and not self._excludes.cover(path) and not self._is_own(stat):
-                    if regular:
-                        found.sightings.append(Sighting(path, stat))
-                    else:
-                        found.special(path, stat, named=any(p.names(name) for p in places))
+            status = os.fstat(fd)
+            if (status.st_dev, status.st_ino) in self._avoid:
+                return []
+            found.directory(directory, fd, status.st_dev)
+            prefix = join(directory, "")
+            accepts = globs.acceptor(places, self._excluders(directory, spot))
+            if names is None:
+                enters, links = globs.enterer(places), self._follow_symlinks
+                contents = scan(fd, prefix, accepts, enters, found.known, links=links)
+            else:
+                contents = look_up(fd, prefix, names, accepts, found.known)
+            found.sightings += self._sighted(contents)
+            return self._sort_out(contents.others, visit, found)
         except OSError as error:
             found.faults[directory] = _fault(directory, error)
+            return []
         finally:
             os.close(fd)
 
-    def _inside(self, places: _Places, name: str, path: str) -> _Places:
-        """The places in the subdirectory `name`; empty: a walk does not enter it."""
-        inside = frozenset(deeper for place in places for deeper in place.enter(name))
-        if not inside or self._excludes.cover_tree(path):
-            return frozenset()
-        return inside if len(os.fsencode(path)) <= _LONGEST_PATH_BYTES else frozenset()
+    def _not_entered(self, directory: str, error: OSError, found: _Found) -> None:
+        if directory not in self._starts:
+            if error.errno in _VANISHED:
+                return
+        elif isinstance(error, FileNotFoundError):
+            nearest = _nearest(directory)
+            try:
+                fd = open_written_out(nearest)
+            except OSError:
+                return  # gone, too: another walk will see
+            try:
+                found.directory(nearest, fd, os.fstat(fd).st_dev)
+            finally:
+                os.close(fd)
+            return
+        found.faults[directory] = _fault(directory, error)
+        found.directories.add(directory)
+        found.shared.add(directory)
 
-    def _is_own(self, stat: FileStat) -> bool:
-        return (stat.device, stat.inode) in self._avoid
+    def _sort_out(self, others: list[Other], visit: _Visit, found: _Found) -> list[_Visit]:
+        """Note what is wrong and where links lead; the subdirectories to enter."""
+        children = []
+        for other, spot in self._resolve(others, visit.spot, found):
+            path, name, stat, accepted = other
+            if stat.is_regular:
+                if accepted:
+                    found.sightings.append(Sighting(path, stat))
+                continue
+            child = self._child(visit, name, path, spot, stat)
+            if child is not None:
+                children.append(child)
+            if accepted:
+                found.special(path, stat, named=any(p.names(name) for p in visit.places))
+        return children
+
+    def _sighted(self, contents: Contents) -> list[Sighting]:
+        """The files that were found, without the agent's own."""
+        return contents.unchanged + [s for s in contents.files if not self._is_own(s.stat)]
+
+    def _child(
+        self, visit: _Visit, name: str, path: str, spot: Spot, stat: FileStat
+    ) -> _Visit | None:
+        """The subdirectory `name`, which is at `spot`, if a walk enters it."""
+        if not stat.is_directory:
+            return None
+        identity = (stat.device, stat.inode)
+        chain = visit.chain
+        if chain is not None:
+            if identity in chain:
+                return None
+            chain |= {identity}
+        inside = frozenset(deeper for place in visit.places for deeper in place.enter(name))
+        if (
+            not inside
+            or self._excludes.cover_tree(path)
+            or (spot.path != path and self._excludes.cover_tree(spot.path))
+            or len(os.fsencode(path)) > _LONGEST_PATH_BYTES
+        ):
+            return None
+        return _Visit(path, inside, spot, chain)
+
+    def _excluders(self, directory: str, spot: Spot) -> list[Callable[[str], object]]:
+        """Tests for names that are left out here, going by the path or by where that leads."""
+        tests = (self._excludes.inside(where) for where in {directory, spot.path})
+        return [test for test in tests if test is not None]
 
     def _complain_of_links(self, found: _Found) -> None:
         """A link is not followed; that matters unless it leads to a file that is read anyway."""
@@ -243,125 +368,129 @@ class Walker:
                 target = os.path.join(os.path.dirname(path), os.readlink(path))
             except OSError:
                 continue  # gone
-            if os.path.normpath(target) not in seen:
+            there = os.path.normpath(target)
+            if there not in seen and there not in found.known:
                 found.faults[path] = (
                     f"read {path!r}: is a symbolic link to {target!r}, and links are not followed; "
-                    f"name the file it leads to in the stream's paths, or exclude the link"
+                    f"name the file it leads to in the stream's paths, set follow_symlinks, or "
+                    f"exclude the link"
                 )
+
+    # --- a listing ----------------------------------------------------------------------------
+
+    def _list(
+        self, directory: str, spot: Spot, fd: int, bases: frozenset[str], found: _Found
+    ) -> Listing:
+        """What is in the open directory, which is at `spot`. Raises OSError."""
+        status = os.fstat(fd)
+        shared = is_shared(fd)
+        if (status.st_dev, status.st_ino) in self._avoid:
+            return Listing(sightings=(), subdirectories=frozenset(), shared=shared)
+        chain = self._chain(directory, found.descent)
+        visit = _Visit(directory, self._places_in(directory), spot, chain)
+        subdirectories = set(bases)
+        links = self._follow_symlinks
+        contents = scan(fd, join(directory, ""), _any_name, None, found.known, links=links)
+        sightings = self._sighted(contents)
+        for (path, name, stat, _), where in self._resolve(contents.others, spot, found):
+            if stat.is_regular:
+                sightings.append(Sighting(path, stat))
+            elif self._child(visit, name, path, where, stat) is not None:
+                subdirectories.add(path)
+        sightings.sort(key=_by_path)
+        return Listing(
+            sightings=tuple(sightings), subdirectories=frozenset(subdirectories), shared=shared
+        )
+
+    # --- symbolic links -----------------------------------------------------------------------
+
+    def _followed(self, spot: Spot, descent: Descent) -> Spot:
+        """Where `spot` leads, if links are followed. Raises OSError."""
+        return descent.follow(spot) if self._follow_symlinks and spot.inner else spot
+
+    def _resolve(
+        self, others: Iterable[Other], directory: Spot, found: _Found
+    ) -> Iterator[tuple[Other, Spot]]:
+        """What is in a directory and where, with what they lead to in the place of links."""
+        for other in others:
+            spot = directory.below(other.name)
+            there: tuple[Other, Spot] | None = (other, spot)
+            if self._follow_symlinks and S_ISLNK(other.stat.mode):
+                there = self._target(other, spot, found)
+            if there is not None and not self._is_own(there[0].stat):
+                yield there
+
+    def _is_own(self, stat: FileStat) -> bool:
+        return (stat.device, stat.inode) in self._avoid
+
+    def _target(self, link: Other, spot: Spot, found: _Found) -> tuple[Other, Spot] | None:
+        """What a link leads to, and where that is; None, and perhaps a fault: nothing of ours."""
+        path = link.path
+        try:
+            target = found.descent.follow(spot)
+            stat = found.descent.stat(target)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if link.accepted or os.path.isdir(path):
+                found.faults[path] = f"read {path!r}: {explain(error)}"
+            return None
+        if stat.is_directory:
+            found.linked += 1
+            if found.linked > _MOST_LINKED:
+                found.faults[path] = (
+                    f"read {path!r}: symbolic links lead to more than {_MOST_LINKED} directories; "
+                    f"exclude some of the links"
+                )
+                return None
+        elif S_ISLNK(stat.mode) or self._excludes.cover(target.path):
+            return None
+        known = found.known.get(path)
+        return link._replace(stat=known if known == stat else stat), target
+
+    def _chain(self, directory: str, descent: Descent) -> frozenset[_Identity] | None:
+        """What is on the way from the root to `directory`, itself included; as in `_Visit`."""
+        if not self._follow_symlinks:
+            return None
+        chain = set()
+        while (spot := find(directory, self._starts)) is not None:
+            try:
+                stat = descent.stat(self._followed(spot, descent))
+            except OSError:
+                break  # gone meanwhile
+            chain.add((stat.device, stat.inode))
+            if not spot.inner:
+                break
+            directory = os.path.dirname(directory)
+        return frozenset(chain)
 
     # --- where a directory stands -------------------------------------------------------------
 
     def _places_in(self, directory: str) -> _Places:
         """The places a walk would have in `directory`."""
-        places: set[Place] = set()
-        for base, starts in self._starts.items():
-            below = _below(base, directory)
-            if below is None:
-                continue
-            here: Iterable[Place] = starts
-            for name in below:
-                here = [deeper for place in here for deeper in place.enter(name)]
-            places.update(here)
-        return frozenset(places)
+        spot = find(directory, self._starts)
+        if spot is None:
+            return frozenset()
+        here = self._starts[spot.root]
+        for name in filter(None, spot.inner.split("/")):
+            here = frozenset(deeper for place in here for deeper in place.enter(name))
+        return here
 
     def _bases_below(self, directory: str) -> Iterator[str]:
         """The written-out directories below `directory`, or how far one comes towards them."""
         for base in self._starts:
-            if _below(directory, base):
+            if below(directory, base):
                 nearest = _nearest(base)
-                if _below(directory, nearest):
+                if below(directory, nearest):
                     yield nearest
 
 
-def _look(name: str, directory: int) -> FileStat | None:
-    """What is at `name`; None when it has vanished."""
-    try:
-        return stat_path(name, directory=directory)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _names_of_interest(places: _Places) -> list[str] | None:
-    """The names that are written out, if there are no wildcards here; else None."""
-    names = {place.literal for place in places}
-    return None if None in names else sorted(name for name in names if name is not None)
-
-
-def _steadily(fd: int, look: Callable[[], list[_Entry]]) -> list[_Entry]:
-    """What `look` finds in the open directory while nothing is renamed, created or deleted in it.
-
-    A directory is not read at one moment: a file that is renamed meanwhile may appear twice, or,
-    worse, under neither name, and then the file that took its place would be read before it.
-    """
-    entries: list[_Entry] = []
-    for _ in range(_MOST_LOOKS):
-        before = os.fstat(fd).st_mtime_ns
-        entries = look()
-        if os.fstat(fd).st_mtime_ns == before:
-            break
-    return entries
-
-
-def _list(fd: int) -> list[tuple[str, FileStat]]:
-    """All regular files and directories."""
-    with os.scandir(fd) as entries:
-        names = [
-            entry.name
-            for entry in entries
-            if entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
-        ]
-    stats = ((name, _look(name, fd)) for name in names)
-    return [
-        (name, stat)
-        for name, stat in stats
-        if stat is not None and (stat.is_regular or stat.is_directory)
-    ]
-
-
-def _look_up(
-    fd: int, names: Iterable[str], accepts: Callable[[str], bool]
-) -> list[tuple[str, FileStat, bool]]:
-    """Those of `names` that are there, however many others there are: as `_scan`."""
-    stats = ((name, _look(name, fd)) for name in names)
-    return [(name, stat, accepts(name)) for name, stat in stats if stat is not None]
-
-
-def _scan(
-    fd: int, places: _Places, accepts: Callable[[str], bool]
-) -> list[tuple[str, FileStat, bool]]:
-    """What may be of interest: name, stat, whether it matches."""
-    leading_on = [place for place in places if place.leads_on]
-    found = []
-    with os.scandir(fd) as entries:
-        for entry in entries:
-            name = entry.name
-            # The kind comes with the name: what cannot match is not even asked about.
-            accepted = accepts(name)
-            if accepted or (
-                leading_on
-                and entry.is_dir(follow_symlinks=False)
-                and any(True for place in leading_on for _ in place.enter(name))
-            ):
-                stat = _look(name, fd)
-                if stat is not None:
-                    found.append((name, stat, accepted))
-    return found
+def _any_name(_name: str) -> bool:
+    return True
 
 
 def _fault(directory: str, error: OSError) -> str:
     return f"list {directory!r}: {explain(error)}"
-
-
-def _depth(path: str) -> int:
-    return len(path.split("/")) if path != "/" else 1
-
-
-def _below(upper: str, lower: str) -> list[str] | None:
-    """The names that lead from `upper` down to `lower`; None if they do not."""
-    if upper == lower:
-        return []
-    prefix = upper if upper.endswith("/") else upper + "/"
-    return lower[len(prefix) :].split("/") if lower.startswith(prefix) else None
 
 
 def _nearest(directory: str) -> str:

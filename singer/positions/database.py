@@ -10,7 +10,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from singer.base.errors import StateError
 from singer.base.events import Emit
@@ -24,12 +24,11 @@ from singer.positions.connection import (
     transaction,
     translated,
 )
+from singer.positions.edit import Edit
 from singer.positions.events import BackupFailed
+from singer.positions.query import select
 
 T = TypeVar("T")
-
-#: Rows deleted in one transaction, so that pruning a huge store does not hold up commits.
-PRUNE_ROWS: Final = 5000
 
 
 class Database:
@@ -80,27 +79,36 @@ class Database:
         given = tuple(positions)
 
         def job(connection: sqlite3.Connection) -> list[Position]:
-            now_ns = self._clock.now_ns()
-            placed = [position if position.id else self._numbered(position) for position in given]
-            rows = [schema.to_row(position, now_ns, self._boot) for position in placed]
             with transaction(connection, synced=True):
-                connection.executemany(schema.SIGHT, rows)
-            return placed
+                return self._sight(connection, given)
 
         return self._run("write position store", job)
+
+    def apply(self, edit: Edit) -> None:
+        """Make a person's changes, all or none, synced."""
+
+        def job(connection: sqlite3.Connection) -> None:
+            with transaction(connection, synced=True):
+                connection.executemany(schema.FORGET, [(key,) for key in edit.forget])
+                for statement in schema.FORGET_DESTINATION:
+                    connection.executemany(statement, edit.forget_destinations)
+                self._sight(connection, edit.write)
+                connection.executemany(schema.RESTORE_SCAN, edit.scans)
+
+        self._run("write position store", job)
 
     def lookup(self, stream: str, inodes: Sequence[int]) -> list[Position]:
         """Rows of a stream by inode."""
         keys = [schema.inode_key(inode) for inode in inodes]
         return self._run(
-            "read position store", lambda c: _select(c, schema.SELECT_BY_INODE, stream, keys)
+            "read position store", lambda c: select(c, schema.SELECT_BY_INODE, stream, keys)
         )
 
     def lineage(self, stream: str, paths: Sequence[str]) -> list[Position]:
         """Rows of a stream by path, oldest first sighting first."""
         keys = [schema.path_key(path) for path in paths]
         found = self._run(
-            "read position store", lambda c: _select(c, schema.SELECT_BY_PATH, stream, keys)
+            "read position store", lambda c: select(c, schema.SELECT_BY_PATH, stream, keys)
         )
         return sorted(found, key=lambda position: (position.first_seen_ns, position.id))
 
@@ -121,9 +129,7 @@ class Database:
 
         def job(connection: sqlite3.Connection) -> None:
             with transaction(connection):
-                connection.executemany(
-                    "DELETE FROM positions WHERE id = ?", [(key,) for key in ids]
-                )
+                connection.executemany(schema.FORGET, [(key,) for key in ids])
 
         self._run("write position store", job)
 
@@ -132,11 +138,8 @@ class Database:
 
         def job(connection: sqlite3.Connection) -> None:
             with transaction(connection):
-                key = (stream, destination)
-                connection.execute(
-                    "DELETE FROM positions WHERE stream = ? AND destination = ?", key
-                )
-                connection.execute("DELETE FROM scans WHERE stream = ? AND destination = ?", key)
+                for statement in schema.FORGET_DESTINATION:
+                    connection.execute(statement, (stream, destination))
 
         self._run("write position store", job)
 
@@ -152,18 +155,26 @@ class Database:
 
         self._run("write position store", job)
 
-    def prune(self, older_than_ns: int) -> int:
-        """Delete up to PRUNE_ROWS rows neither seen nor written since; how many it were."""
+    def prune(self, before_ns: int, limit: int) -> int:
+        """Delete up to `limit` rows neither seen nor written since; how many it were.
+
+        Those that were not seen for longest go first.
+        """
 
         def job(connection: sqlite3.Connection) -> int:
             with transaction(connection):
-                return connection.execute(
-                    "DELETE FROM positions WHERE id IN (SELECT id FROM positions "
-                    "WHERE seen_ns < ?1 AND updated_ns < ?1 LIMIT ?2)",
-                    (older_than_ns, PRUNE_ROWS),
-                ).rowcount
+                connection.execute(schema.SEEN_INDEX)
+                return connection.execute(schema.PRUNE, (before_ns, limit)).rowcount
 
         return self._run("write position store", job)
+
+    def count(self) -> int:
+        """How many rows there are."""
+
+        def job(connection: sqlite3.Connection) -> int:
+            return int(connection.execute("SELECT count(*) FROM positions").fetchone()[0])
+
+        return self._run("read position store", job)
 
     def scanned(self, stream: str, destination: str) -> int | None:
         """When the first scan was recorded, wall clock ns."""
@@ -182,11 +193,7 @@ class Database:
 
         def job(connection: sqlite3.Connection) -> None:
             with transaction(connection, synced=True):
-                connection.execute(
-                    "INSERT INTO scans (stream, destination, scanned_ns) VALUES (?, ?, ?) "
-                    "ON CONFLICT DO NOTHING",
-                    (stream, destination, self._clock.now_ns()),
-                )
+                connection.execute(schema.MARK_SCANNED, (stream, destination, self._clock.now_ns()))
 
         self._run("write position store", job)
 
@@ -218,6 +225,15 @@ class Database:
         except StateError as error:
             path = recovery.backup_path(self._path)
             self._emit(BackupFailed(path=path, cause=str(error)))
+
+    def _sight(
+        self, connection: sqlite3.Connection, positions: Sequence[Position]
+    ) -> list[Position]:
+        now_ns = self._clock.now_ns()
+        placed = [position if position.id else self._numbered(position) for position in positions]
+        rows = (schema.to_row(position, now_ns, self._boot) for position in placed)
+        connection.executemany(schema.SIGHT, rows)
+        return placed
 
     def _numbered(self, position: Position) -> Position:
         numbered = replace(position, id=self._next_id)
@@ -278,14 +294,3 @@ class Database:
 
 def _empty_log(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-
-def _select(
-    connection: sqlite3.Connection, query: str, stream: str, keys: Sequence[object]
-) -> list[Position]:
-    # One look per key: a few microseconds each, and no limit on how many there are.
-    return [
-        schema.from_row(row)
-        for key in dict.fromkeys(keys)
-        for row in connection.execute(query, (stream, key))
-    ]

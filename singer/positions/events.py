@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from singer.base.events import Count, Event, Severity
+from singer.base.events import Count, Event, Gauge, Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,13 +109,53 @@ class BackupFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionsPruned(Event):
-    """Rows of files that are long gone were deleted."""
+    """Rows of files that are gone were deleted; `early` of them because there were too many."""
 
     rows: int
+    early: int = 0
 
     def message(self) -> str:
         """How many."""
-        return f"dropped the positions of {self.rows} files that are gone"
+        early = f", {self.early} of them before agent.forget_after" if self.early else ""
+        ceiling = " because there were more than agent.max_positions" if self.early else ""
+        return f"dropped {self.rows} positions of files that are gone{early}{ceiling}"
+
+    def counts(self) -> tuple[Count, ...]:
+        """Rows."""
+        return (Count("positions_pruned_total", self.rows),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionsOverCeiling(Event):
+    """There are more rows than there should be, and all are of files that exist: they are kept."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+    rows: int
+    max_rows: int
+
+    def message(self) -> str:
+        """What to do."""
+        return (
+            f"{self.rows} positions of files that exist, more than agent.max_positions "
+            f"({self.max_rows}): all are kept, none is read again; have old files removed sooner, "
+            f"exclude what need not be read, or raise agent.max_positions (256 bytes of disk each)"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """One look."""
+        return (Count("positions_over_ceiling_total", 1),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionsCounted(Event):
+    """How many rows the store has; at the start, and whenever old ones were dropped."""
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+    rows: int
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """Rows."""
+        return (Gauge("positions", self.rows),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Final, Self
 
 from singer.base.errors import StateError
 from singer.base.position import Position
@@ -21,39 +21,109 @@ _STEP: Final = "read position store"
 
 
 def read_positions(path: str, stream: str | None = None) -> Iterator[Position]:
-    """The rows of the store at `path` as committed, by id; of one stream or of all.
+    """The rows of the store at `path`, as `Query.rows`. Raises StateError."""
+    with Query(path) as query:
+        yield from query.rows(stream)
 
-    Nothing is written and the agent is not held up. Not one moment's picture: rows that are
-    added or moved meanwhile may be seen or not. Raises StateError.
+
+def select(
+    connection: sqlite3.Connection, statement: str, stream: str, keys: Iterable[object]
+) -> list[Position]:
+    """The rows of a stream that a SELECT_BY_... finds under one of `keys`."""
+    # One look per key: a few microseconds each, and no limit on how many there are.
+    return [
+        schema.from_row(row)
+        for key in dict.fromkeys(keys)
+        for row in connection.execute(statement, (stream, key))
+    ]
+
+
+class Query:
+    """What is committed in the store at `path`.
+
+    Nothing is written and the agent is not held up. Not one moment's picture: what is added or
+    moved meanwhile may be seen or not. `alone`: no agent runs, so that SQLite's side files need not
+    be made where there are none. Raises StateError, as all its methods do.
     """
-    with translated(_STEP, path):
-        if not os.path.exists(path):
-            raise StateError(
-                f"{_STEP}: {path!r} does not exist; name the state directory of an agent that "
-                f"has run"
-            )
-        connection = _open(path)
-    with contextlib.closing(connection):
+
+    def __init__(self, path: str, *, alone: bool = False) -> None:
+        self._path = path
+        with translated(_STEP, path):
+            if not os.path.exists(path):
+                raise StateError(
+                    f"{_STEP}: {path!r} does not exist; name the state directory of an agent that "
+                    f"has run"
+                )
+            self._connection = _open(path, alone=alone)
+
+    def rows(self, stream: str | None = None) -> Iterator[Position]:
+        """All rows by id; of one stream or of all."""
         last = 0
         while True:
-            with translated(_STEP, path):
-                rows = connection.execute(schema.SELECT_PAGE, (last, stream, _PAGE)).fetchall()
+            with translated(_STEP, self._path):
+                rows = self._connection.execute(
+                    schema.SELECT_PAGE, (last, stream, _PAGE)
+                ).fetchall()
             yield from map(schema.from_row, rows)
             if len(rows) < _PAGE:
                 return
             last = rows[-1][0]
 
+    def lookup(self, stream: str, inodes: Sequence[int]) -> list[Position]:
+        """Rows of a stream by inode."""
+        keys = map(schema.inode_key, inodes)
+        with translated(_STEP, self._path):
+            return select(self._connection, schema.SELECT_BY_INODE, stream, keys)
 
-def _open(path: str) -> sqlite3.Connection:
-    connection = connect(path, "ro")
+    def lineage(self, stream: str, paths: Sequence[str]) -> list[Position]:
+        """Rows of a stream by path."""
+        keys = map(schema.path_key, paths)
+        with translated(_STEP, self._path):
+            return select(self._connection, schema.SELECT_BY_PATH, stream, keys)
+
+    def streams(self) -> list[str]:
+        """The streams that have rows."""
+        with translated(_STEP, self._path):
+            found = self._connection.execute(schema.SELECT_STREAMS).fetchall()
+        return sorted(stream for (stream,) in found)
+
+    def scans(self, stream: str | None = None) -> list[schema.Scan]:
+        """The first scans; of one stream or of all."""
+        with translated(_STEP, self._path):
+            found = self._connection.execute(schema.SELECT_SCANS, (stream,)).fetchall()
+        return [schema.Scan(*row) for row in found]
+
+    def close(self) -> None:
+        """Let go; again is allowed."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _open(path: str, *, alone: bool) -> sqlite3.Connection:
+    log = f"{path}-wal"
+    if alone and not os.path.exists(log):
+        return _verified(connect(path, "ro", immutable=True), path)
     try:
-        verify(connection, path)
+        return _verified(connect(path, "ro"), path)
     except sqlite3.OperationalError:
-        connection.close()
-        if os.path.exists(f"{path}-wal"):
+        if os.path.exists(log):
             raise
         # After a clean stop there is no log, and who may not write cannot make one.
-        connection = connect(path, "ro", immutable=True)
+        return _verified(connect(path, "ro", immutable=True), path)
+
+
+def _verified(connection: sqlite3.Connection, path: str) -> sqlite3.Connection:
+    try:
         verify(connection, path)
     except BaseException:
         connection.close()

@@ -10,14 +10,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from singer.base.position import FileIdentity, Mark, Position
 
+
+class Scan(NamedTuple):
+    """The first scan of a destination of a stream, and when it was (wall clock, ns)."""
+
+    stream: str
+    destination: str
+    scanned_ns: int
+
+
 #: A store of another major version is refused; a newer minor one is used as it is.
 MAJOR: Final = 1
 MINOR: Final = 0
+
+#: By when a file was last seen. Stores that an older program made have none until they are pruned;
+#: to an older program it is nothing but an index more.
+SEEN_INDEX: Final = "CREATE INDEX IF NOT EXISTS positions_seen ON positions (seen_ns)"
 
 TABLES: Final = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
@@ -42,6 +55,7 @@ TABLES: Final = (
     )""",
     "CREATE INDEX positions_inode ON positions (stream, inode)",
     "CREATE INDEX positions_path ON positions (stream, path)",
+    SEEN_INDEX,
     """CREATE TABLE scans (
         stream TEXT NOT NULL,
         destination TEXT NOT NULL,
@@ -64,13 +78,37 @@ SELECT_PAGE: Final = (
     f"SELECT {_COLUMNS} FROM positions WHERE id > ?1 AND (?2 IS NULL OR stream = ?2) "
     "ORDER BY id LIMIT ?3"
 )
+SELECT_STREAMS: Final = "SELECT DISTINCT stream FROM positions"
+SELECT_SCANS: Final = (
+    "SELECT stream, destination, scanned_ns FROM scans WHERE ?1 IS NULL OR stream = ?1"
+)
+#: ?1: a time; ?2: how many. Those gone longest first.
+PRUNE: Final = (
+    "DELETE FROM positions WHERE id IN (SELECT id FROM positions "
+    "WHERE seen_ns < ?1 AND updated_ns < ?1 ORDER BY seen_ns LIMIT ?2)"
+)
+FORGET: Final = "DELETE FROM positions WHERE id = ?"
+#: All that is known of a destination of a stream.
+FORGET_DESTINATION: Final = (
+    "DELETE FROM positions WHERE stream = ? AND destination = ?",
+    "DELETE FROM scans WHERE stream = ? AND destination = ?",
+)
+#: A first scan: a later one changes nothing.
+MARK_SCANNED: Final = (
+    "INSERT INTO scans (stream, destination, scanned_ns) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+)
+RESTORE_SCAN: Final = (
+    "INSERT INTO scans (stream, destination, scanned_ns) VALUES (?, ?, ?) "
+    "ON CONFLICT (stream, destination) DO UPDATE SET scanned_ns = excluded.scanned_ns"
+)
 
 _INSERT: Final = (
     f"INSERT INTO positions ({_COLUMNS}, seen_ns, boot) "
     f"VALUES ({', '.join('?' * 17)}) ON CONFLICT (id) DO UPDATE SET "
 )
 #: What a group commit changes. A row that is not there (the store was replaced while we ran) is
-#: inserted. Columns with an index are left out, so that the indexes are not written again.
+#: inserted. Columns with an index are left out, so that the indexes are not written again; that
+#: goes for `seen_ns` as well: `updated_ns` says as much.
 ADVANCE: Final = _INSERT + ", ".join(
     f"{column} = excluded.{column}"
     for column in (
@@ -81,7 +119,6 @@ ADVANCE: Final = _INSERT + ", ".join(
         "tail",
         "resume",
         "updated_ns",
-        "seen_ns",
         "boot",
     )
 )

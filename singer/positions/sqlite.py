@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -22,9 +23,11 @@ from singer.base.errors import InvariantError, StateError
 from singer.base.events import Emit, Event
 from singer.base.ports import Clock
 from singer.base.position import Position
-from singer.positions.database import PRUNE_ROWS, Database
+from singer.positions.database import Database
 from singer.positions.events import (
     PositionsCommitted,
+    PositionsCounted,
+    PositionsOverCeiling,
     PositionsPruned,
     PositionWritesFailing,
     PositionWritesResumed,
@@ -38,6 +41,9 @@ T = TypeVar("T")
 DEADLINE_SECONDS: Final = 60.0
 #: The longest pause between two attempts to write a store that cannot be written.
 BACKOFF_MAX_SECONDS: Final = 30.0
+#: Rows touched or deleted in one transaction, so that upkeep of a huge store does not hold up
+#: commits.
+UPKEEP_ROWS: Final = 5000
 #: A damaged store costs at most the deliveries since the last backup, sent again.
 BACKUP_EVERY_SECONDS: Final = 3600.0
 
@@ -95,6 +101,7 @@ class SqlitePositions:
             raise
         self._tasks = [
             asyncio.create_task(self._commit_in_groups(), name="commit positions"),
+            asyncio.create_task(self._count(), name="count positions"),
             asyncio.create_task(self._back_up_at_times(), name="back up positions"),
         ]
         for task in self._tasks:
@@ -203,26 +210,35 @@ class SqlitePositions:
 
     async def touch(self, ids: Sequence[int]) -> None:
         """Note that the files of these rows exist now. Raises StateError."""
-        async with self._writing:
-            await self._write(partial(self._store.touch, tuple(ids)))
+        for first in range(0, len(ids), UPKEEP_ROWS):
+            async with self._writing:
+                some = tuple(ids[first : first + UPKEEP_ROWS])
+                await self._write(partial(self._store.touch, some))
 
-    async def prune(self, older_than_ns: int, *, keep: Collection[int] = ()) -> int:
-        """Delete the rows of files gone since `older_than_ns`; returns how many.
+    async def prune(
+        self,
+        older_than_ns: int,
+        *,
+        keep: Collection[int] = (),
+        kept_since_ns: int,
+        max_rows: int,
+    ) -> None:
+        """Delete the rows of files gone since `older_than_ns` (wall clock), and at more than
+        `max_rows` rows those gone longest. Raises StateError.
 
-        `keep` are the ids of all rows whose files are seen now: they are touched first, so
-        neither a long idle file nor a clock that jumped loses its row. Raises StateError.
+        `keep` are the ids of all rows whose files were seen since `kept_since_ns`: they are touched
+        first, so neither a long idle file nor a clock that jumped loses its row.
         """
         await self.touch(tuple(keep))
-        total = 0
-        while True:
-            async with self._writing:
-                rows = await self._write(partial(self._store.prune, older_than_ns))
-            total += rows
-            if rows < PRUNE_ROWS:
-                break
-        if total:
-            self._emit(PositionsPruned(rows=total))
-        return total
+        old = await self._prune(older_than_ns)
+        rows = await self._call(self._store.count)
+        early = await self._prune(kept_since_ns, rows - max_rows)
+        rows -= early
+        if old or early:
+            self._emit(PositionsPruned(rows=old + early, early=early))
+        if rows > max_rows:
+            self._emit(PositionsOverCeiling(rows=rows, max_rows=max_rows))
+        self._emit(PositionsCounted(rows=rows))
 
     async def scanned(self, stream: str, destination: str) -> int | None:
         """When (wall clock ns) the first scan was recorded; None: never. Raises StateError."""
@@ -288,6 +304,18 @@ class SqlitePositions:
         finally:
             self._in_flight = {}
 
+    async def _prune(self, before_ns: int, most: float = math.inf) -> int:
+        """Delete up to `most` rows of files gone since `before_ns`; how many it were."""
+        total = 0
+        while total < most:
+            limit = int(min(UPKEEP_ROWS, most - total))
+            async with self._writing:
+                rows = await self._write(partial(self._store.prune, before_ns, limit))
+            total += rows
+            if rows < limit:
+                break
+        return total
+
     def _drop(self, ids: Collection[int]) -> dict[int, Position]:
         """Take what is pending of `ids` out."""
         return {key: self._pending.pop(key) for key in ids if key in self._pending}
@@ -308,6 +336,11 @@ class SqlitePositions:
         # The exponent is cut where the ceiling is long reached, before it overflows.
         backoff = self._commit_every_seconds * 2.0 ** min(self._failures, 16)
         return min(backoff, BACKOFF_MAX_SECONDS) * (0.5 + self._jitter() / 2)
+
+    async def _count(self) -> None:
+        # Beside the start, not in it: on a cold disk it takes as long as all the rest.
+        with contextlib.suppress(StateError):
+            self._emit(PositionsCounted(rows=await self._call(self._store.count)))
 
     async def _back_up_at_times(self) -> None:
         # At once where there is none, or an old one: an agent that is killed again and again

@@ -40,7 +40,14 @@ def config(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("run",), ("check",), ("demo",), ("positions", "list"), ("positions", "show")]
+    "command",
+    [
+        *((), ("run",), ("check",), ("demo",)),
+        *(
+            ("positions", action)
+            for action in ("list", "show", "set", "forget", "export", "import")
+        ),
+    ],
 )
 def test_help_has_an_example(command: tuple[str, ...]) -> None:
     done = run(*command, "--help")

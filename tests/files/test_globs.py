@@ -120,3 +120,29 @@ def test_walking_along_the_places_agrees_with_matching_the_path(glob, names):
         places |= here
     walked = any(place.accepts(names[-1]) for place in places)
     assert walked == pattern.matches("/" + "/".join(names))
+
+
+EXCLUDES = st.one_of(
+    st.sampled_from(["a", "*b", "?", "{a,.h}"]),
+    st.lists(PARTS, min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts)),
+    st.lists(PARTS, min_size=1, max_size=3).map(lambda parts: "**/" + "/".join(parts)),
+)
+
+
+@given(st.lists(EXCLUDES, max_size=3), st.lists(NAMES, min_size=1, max_size=4))
+def test_what_a_directory_excludes_is_what_its_paths_say(globs_, names):
+    excludes = globs.compile_excludes(globs_)
+    path = "/" + "/".join(names)
+    directory, name = os.path.split(path)
+    excluded = excludes.inside(directory)
+    if not excludes.cover_tree(directory):
+        assert bool(excluded and excluded(name)) == excludes.cover(path)
+    else:
+        assert excludes.cover(path)
+
+
+def test_a_directory_in_which_nothing_is_excluded_says_so():
+    excludes = globs.compile_excludes(["/a/*.tmp", "/b/**"])
+    assert excludes.inside("/c") is None
+    assert excludes.inside("/a") is not None
+    assert globs.compile_excludes(["*.tmp"]).inside("/c") is not None

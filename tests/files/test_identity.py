@@ -30,7 +30,7 @@ class Says:
 
 
 def stat(*, device=1, inode=10, birth_ns=None, size=1000, ctime_ns=500):
-    return FileStat(device, inode, birth_ns, size, ctime_ns, ctime_ns, 1, REGULAR)
+    return FileStat(device, inode, birth_ns, size, ctime_ns, ctime_ns, 1, REGULAR, 0)
 
 
 def row(*, device=1, birth_ns=None, offset=1000, tail=TAIL, first_seen_ns=100, row_id=1):

@@ -11,7 +11,8 @@ import pytest
 
 from singer.base.position import TAIL_BYTES, FileIdentity, Mark, Position
 from singer.files.identity import Verdict
-from singer.files.inquiry import Inquiry, Suspect
+from singer.files.inquiry import Inquiry, Live, Suspect
+from singer.files.opening import open_regular
 from singer.files.stat import stat_path
 
 NOW_NS = 10**18  # long before the files: whatever is asked about was changed since
@@ -29,7 +30,16 @@ def ask(logs):
     findings = []
 
     def answer(
-        suspects, *, rows=(), orphans=(), live=None, at_end=(), destinations=("out",), now_ns=NOW_NS
+        suspects,
+        *,
+        rows=(),
+        orphans=(),
+        live=None,
+        at_end=(),
+        destinations=("out",),
+        now_ns=NOW_NS,
+        copies=(),
+        earlier_boot=(),
     ):
         inquiry = Inquiry(
             stream="s",
@@ -38,8 +48,13 @@ def ask(logs):
             rows=rows,
             orphans=orphans,
             live=live or {},
+            copies=copies,
+            busy={},
+            earlier_boot=earlier_boot,
             at_end=frozenset(at_end),
+            rewritten=False,
             now_ns=now_ns,
+            open=open_regular,
         )
         findings.append(inquiry.answer())
         return findings[-1]
@@ -83,6 +98,12 @@ def row_of(path, offset, *, lineage=None, destination="out", row_id=1):
         tail=Mark.of(data[-TAIL_BYTES:]),
         first_seen_ns=NOW_NS,
     )
+
+
+def live_at(path, offset):
+    """The file that is open and at its path, delivered up to `offset`."""
+    stat = stat_path(str(path))
+    return {str(path): Live(key=(stat.device, stat.inode), rows=(row_of(path, offset),))}
 
 
 def test_an_unknown_file_is_read_from_its_beginning(ask, logs):
@@ -270,7 +291,7 @@ def test_a_copy_of_what_is_being_read_is_left_alone(ask, logs):
     log, copy = logs / "app.log", logs / "app.log.1"
     log.write_bytes(os.urandom(2000))
     shutil.copyfile(log, copy)
-    live = {str(log): [row_of(log, 1500)]}
+    live = live_at(log, 1500)
     assert not ask([suspect(copy, log)], live=live).found
     (found,) = ask([suspect(copy, log)]).found
     assert found.entries["out"].position.offset == 0, "of nothing that is being read"
@@ -280,9 +301,13 @@ def test_a_copy_that_is_still_being_written_is_left_alone_for_a_while(ask, logs)
     log, copy = logs / "app.log", logs / "app.log.1"
     log.write_bytes(os.urandom(5000))
     copy.write_bytes(log.read_bytes()[:2000])
-    live = {str(log): [row_of(log, 4000)]}
+    live = live_at(log, 4000)
     now_ns = copy.stat().st_mtime_ns
     assert not ask([suspect(copy, log)], live=live, now_ns=now_ns).found
+    copy.write_bytes(log.read_bytes()[:200])
+    findings = ask([suspect(copy, log)], live=live, now_ns=copy.stat().st_mtime_ns)
+    assert not findings.found
+    assert findings.unclear == {str(log)}
     hour_ns = 3600 * 10**9
     (found,) = ask([suspect(copy, log)], live=live, now_ns=now_ns + hour_ns).found
     assert found.entries["out"].position.offset == 0, "in doubt it is read"
@@ -292,7 +317,7 @@ def test_a_known_file_is_never_taken_for_a_copy(ask, logs):
     log, older = logs / "app.log", logs / "app.log.1"
     log.write_bytes(os.urandom(2000))
     shutil.copyfile(log, older)
-    live = {str(log): [row_of(log, 1500)]}
+    live = live_at(log, 1500)
     (found,) = ask([suspect(older, log)], rows=[row_of(older, 300, lineage=log)], live=live).found
     assert found.entries["out"].position.offset == 300
 
@@ -303,6 +328,92 @@ def test_a_sibling_that_only_begins_like_what_is_being_read_is_found(ask, logs, 
     header = b"# a header that every file begins with\n"
     log.write_bytes(header + os.urandom(3000))
     older.write_bytes(header + b"lines that are nowhere else\n" * 100)
-    live = {str(log): [row_of(log, delivered)]}
+    live = live_at(log, delivered)
     (found,) = ask([suspect(older, log)], live=live).found
     assert found.entries["out"].position.offset == 0
+
+
+def test_a_copy_that_is_shorter_than_what_was_delivered_since_is_finished(ask, logs):
+    log, copy = logs / "app.log", logs / "app.log.1"
+    log.write_bytes(os.urandom(2000))
+    shutil.copyfile(log, copy)
+    with log.open("ab") as file:
+        file.write(os.urandom(500))
+    found_copies = ask([suspect(copy, log)], live=live_at(log, 2500)).copies
+    assert [each.path for each in found_copies] == [str(copy)]
+    row = row_of(log, 2500)
+    log.write_bytes(b"anew\n")
+    stat = copy.stat()
+    findings = ask([suspect(copy, log)], orphans=[row], copies={(stat.st_dev, stat.st_ino)})
+    (entry,) = [finding.entries["out"] for finding in findings.found]
+    assert entry.position.id == row.id
+    assert entry.position.offset == 2000
+    assert entry.tail == copy.read_bytes()[-TAIL_BYTES:]
+    assert not findings.homeless
+
+
+def test_a_sibling_born_before_the_live_file_is_no_copy_however_alike(ask, logs):
+    log, older = logs / "app.log", logs / "app.log.1"
+    older.write_bytes(b"a header as long as all there is\n" * 20)
+    if stat_path(str(older)).birth_ns is None:
+        pytest.skip("this file system tells no birth times")
+    shutil.copyfile(older, log)
+    (found,) = ask([suspect(older, log)], live=live_at(log, 660)).found
+    assert found.suspect.path == str(older)
+    assert found.entries["out"].position.offset == 0
+
+
+def test_a_sibling_longer_than_the_live_file_is_no_copy_of_it(ask, logs):
+    log, other = logs / "app.log", logs / "app.log.1"
+    header = os.urandom(400)
+    log.write_bytes(header)
+    other.write_bytes(header + os.urandom(400))
+    (found,) = ask([suspect(other, log)], live=live_at(log, 400)).found
+    assert found.suspect.path == str(other)
+
+
+def test_a_copy_of_a_live_file_that_was_cut_meanwhile_is_left_to_its_pipeline(ask, logs):
+    log, copy = logs / "app.log", logs / "app.log.1"
+    log.write_bytes(os.urandom(2000))
+    live = live_at(log, 1500)
+    shutil.copyfile(log, copy)
+    os.truncate(log, 0)
+    findings = ask([suspect(copy, log)], live=live)
+    assert not findings.found
+    assert findings.unclear == {str(log)}
+
+
+def test_a_file_that_lost_its_end_in_a_power_loss_is_read_on_from_there(ask, logs):
+    log = logs / "app.log"
+    log.write_bytes(os.urandom(3000))
+    row = row_of(log, 2500)
+    os.truncate(log, 2000)
+    (found,) = ask([suspect(log)], rows=[row], earlier_boot={row.id}).found
+    entry = found.entries["out"]
+    assert (entry.position.id, entry.position.offset) == (row.id, 2000)
+    assert entry.position.tail == Mark.of(log.read_bytes()[-TAIL_BYTES:])
+    assert not entry.keep
+
+
+@pytest.mark.parametrize("same_boot", [True, False])
+def test_a_file_that_is_shorter_for_another_reason_is_read_from_its_beginning(ask, logs, same_boot):
+    log = logs / "app.log"
+    log.write_bytes(os.urandom(3000))
+    row = row_of(log, 2500)
+    if same_boot:
+        os.truncate(log, 2000)
+    else:
+        log.write_bytes(os.urandom(2000))
+    (found,) = ask([suspect(log)], rows=[row], earlier_boot=() if same_boot else {row.id}).found
+    assert found.entries["out"].position.offset == 0
+
+
+def test_a_copy_of_what_a_reboot_found_truncated_is_finished_before_all_else(ask, logs):
+    log, copy = logs / "app.log", logs / "app.log.1"
+    log.write_bytes(os.urandom(3000))
+    row = row_of(log, 2500)
+    shutil.copyfile(log, copy)
+    os.truncate(log, 2000)
+    findings = ask([suspect(copy, log), suspect(log)], rows=[row], earlier_boot={row.id})
+    offsets = {f.suspect.path: f.entries["out"].position.offset for f in findings.found}
+    assert offsets == {str(copy): 2500, str(log): 0}

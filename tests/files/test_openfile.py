@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
 
 from singer.base.position import FileIdentity
 from singer.files.openfile import OpenFile
 from singer.files.stat import stat_fd
+from singer.files.threads import DeviceThreads
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -88,3 +91,40 @@ def test_closing_gives_the_descriptor_back_once(opened):
     os.close(again)
     with pytest.raises(OSError, match="Bad file descriptor"):
         opened.size()
+
+
+def test_a_remote_file_is_closed_by_a_thread_that_nobody_waits_for(path):
+    gate, entered = threading.Event(), threading.Semaphore(0)
+    threads = DeviceThreads()
+
+    def hang():
+        entered.release()
+        assert gate.wait(10)
+
+    def opened(remote):
+        fd = os.open(path, os.O_RDONLY)
+        stat = stat_fd(fd)
+        identity = FileIdentity(device=stat.device, inode=stat.inode, birth_ns=stat.birth_ns)
+        return OpenFile(fd, str(path), str(path), identity, remote=remote)
+
+    local, remote = opened(remote=False), opened(remote=True)
+    fds = local.fd, remote.fd
+    for _ in range(2):
+        threads.post(remote.identity.device, hang)
+        assert entered.acquire(timeout=10)
+    for file in (local, remote, remote):
+        file.close(threads)
+    assert remote.fd == -1
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fds[0])
+    os.fstat(fds[1])
+    gate.set()
+
+    def is_closed():
+        try:
+            os.fstat(fds[1])
+        except OSError:
+            return True
+        return False
+
+    wait_until(is_closed, 10, "the thread closed it")

@@ -548,20 +548,6 @@ def test_a_fork_reads_on_by_itself(archive, compression):
     assert drain(fork) == CONTENT[400:]
 
 
-@EACH
-def test_the_fingerprint_is_that_of_the_content(archive, compression):
-    archive.write(COMPRESS[compression](CONTENT))
-    source = source_of(archive, compression)
-    assert source.grown_fingerprint(NO_MARK, 700) == NO_MARK  # not known before it was read
-    source.read_cold(5000)
-    short = source.grown_fingerprint(NO_MARK, 700)
-    assert short == Mark.of(CONTENT[:700])
-    whole = source.grown_fingerprint(short, 4000)
-    assert whole == Mark.of(CONTENT[:FINGERPRINT_BYTES])
-    assert source.grown_fingerprint(whole, 5000) is whole
-    assert source.fork(0).grown_fingerprint(short, 4000) is short
-
-
 # --- recognising files ----------------------------------------------------------------------------
 
 

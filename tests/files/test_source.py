@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from singer.base.position import FINGERPRINT_BYTES, NO_MARK, TAIL_BYTES, Mark
+from singer.base.position import TAIL_BYTES
 from singer.files.source import Outcome, Source
 
 
@@ -128,17 +128,3 @@ def test_relax_gives_the_buffer_back_only_when_nothing_is_held(log):
     append(path, b"def")
     assert read(source, 3) is Outcome.GREW
     assert source.window.tobytes() == b"def"
-
-
-def test_the_fingerprint_grows_until_it_is_whole(log):
-    path, fd = log
-    data = os.urandom(5000)
-    append(path, data)
-    source = Source(fd, 0, b"")
-    mark = source.grown_fingerprint(NO_MARK, 10)
-    assert mark == Mark.of(data[:10])
-    mark = source.grown_fingerprint(mark, 700)
-    assert mark == Mark.of(data[:700])
-    mark = source.grown_fingerprint(mark, 4000)
-    assert mark == Mark.of(data[:FINGERPRINT_BYTES])
-    assert source.grown_fingerprint(mark, 5000) is mark

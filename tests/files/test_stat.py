@@ -10,7 +10,8 @@ import socket
 import pytest
 
 from singer.files import stat
-from singer.files.stat import FileStat, is_shared, stat_fd, stat_path
+from singer.files.stat import FileStat, is_shared, mount_point, stat_fd, stat_path
+from tests.positions.parts import mounted
 
 
 def as_os_says(answer: os.stat_result) -> tuple[int, ...]:
@@ -22,6 +23,7 @@ def as_os_says(answer: os.stat_result) -> tuple[int, ...]:
         answer.st_ctime_ns,
         answer.st_nlink,
         answer.st_mode,
+        answer.st_uid,
     )
 
 
@@ -121,3 +123,13 @@ def test_local_files_are_not_shared(tmp_path):
     finally:
         os.close(fd)
     assert not is_shared(-1)
+
+
+def test_a_device_has_a_mount_point(tmp_path):
+    assert mount_point(os.stat("/proc").st_dev) == "/proc"
+    assert mount_point(os.makedev(0, 0xFFFFF)) is None
+
+
+def test_a_mount_point_may_have_any_name(tmp_path):
+    with mounted(str(tmp_path / "a b\\040 \n\udcff"), "size=64k") as path:
+        assert mount_point(os.stat(path).st_dev) == path

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
 from singer.base.errors import ReadError
+from singer.files.events import MountAnswers, MountHangs
+from singer.files.stat import mount_point
 from singer.files.threads import DeviceThreads
+from tests.positions.parts import until
 from tests.support.waiting import wait_until
 
 DEADLINE_SECONDS = 10.0
@@ -153,6 +158,99 @@ def test_a_result_that_comes_after_the_loop_is_closed_is_dropped(gate):
     threads = in_time(main())
     gate.open.set()
     wait_until(lambda: threads.alive == 0, DEADLINE_SECONDS, "the thread has ended")
+
+
+def test_a_device_that_hangs_is_said_once_and_so_is_its_answer(gate, tmp_path):
+    events = []
+    device = tmp_path.stat().st_dev
+
+    async def main():
+        threads = DeviceThreads(events.append, patience_seconds=0.05)
+        assert await threads.run(device, int, "7") == 7
+        tasks = [asyncio.create_task(threads.run(device, gate.pass_through)) for _ in range(3)]
+        await until(lambda: threads.hung, DEADLINE_SECONDS, "it is said")
+        assert not threads.are_stuck(device, 60.0)
+        await until(lambda: threads.are_stuck(device, 0.2), DEADLINE_SECONDS, "it is stuck")
+        assert not threads.are_stuck("another", 0.0)
+        (event,) = events
+        assert isinstance(event, MountHangs)
+        assert event.what == mount_point(device) or f":{os.minor(device)}" in event.what
+        assert event.seconds >= 0.05
+        gate.open.set()
+        await asyncio.gather(*tasks)
+        await until(lambda: not threads.hung, DEADLINE_SECONDS, "it is said")
+        assert not threads.are_stuck(device, 0.0)
+        assert [type(event) for event in events] == [MountHangs, MountAnswers]
+        assert event.what in events[1].message()
+        (only,) = threads._devices.values()
+        await until(lambda: only.watchdog is None, DEADLINE_SECONDS, "nobody watches any more")
+
+    in_time(main())
+
+
+def test_many_calls_that_are_not_slow_are_no_hang():
+    async def main():
+        events = []
+        threads = DeviceThreads(events.append, patience_seconds=0.5)
+        await asyncio.gather(*(threads.run(1, time.sleep, 0.01) for _ in range(120)))
+        assert events == []
+
+    in_time(main())
+
+
+def test_work_without_a_device_goes_by_its_name(gate):
+    async def main():
+        events = []
+        threads = DeviceThreads(events.append, patience_seconds=0.01)
+        task = asyncio.create_task(threads.run(("look", "access"), gate.pass_through))
+        await until(lambda: events, DEADLINE_SECONDS, "it is said")
+        assert "look access has not answered" in events[0].message()
+        gate.open.set()
+        await task
+
+    in_time(main())
+
+
+def test_cancelled_calls_do_not_pile_up_behind_a_hung_one(gate):
+    async def main():
+        threads = DeviceThreads(per_device=1)
+        hung = asyncio.create_task(threads.run("a", gate.pass_through))
+        await asyncio.sleep(0)
+        gate.wait_entered()
+        for _ in range(5):
+            waiting = [asyncio.create_task(threads.run("a", int)) for _ in range(10)]
+            await asyncio.sleep(0)
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting)
+        assert not threads._devices["a"].calls
+        gate.open.set()
+        await hung
+
+    in_time(main())
+
+
+def test_what_is_posted_is_done_and_nobody_waits_for_it(gate):
+    done = threading.Event()
+
+    def fail():
+        raise OSError("nobody hears of it")
+
+    async def main():
+        threads = DeviceThreads(per_device=1)
+        threads.post("a", gate.pass_through)
+        threads.post("a", fail)
+        threads.post("a", done.set)
+        gate.wait_entered()
+        assert not done.is_set()
+        gate.open.set()
+        assert await threads.run("a", done.wait, DEADLINE_SECONDS)
+
+    in_time(main())
+    # There may be no loop any more.
+    done.clear()
+    DeviceThreads().post("a", done.set)
+    assert done.wait(DEADLINE_SECONDS)
 
 
 def test_a_hung_call_does_not_keep_the_process_from_its_end():

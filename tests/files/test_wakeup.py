@@ -7,6 +7,7 @@ import errno
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 
@@ -30,7 +31,7 @@ class Calls:
         self._changed.set()
 
     def noting(self, what: object):
-        return lambda: self.note(what)
+        return lambda _: self.note(what)
 
     async def wait(self, count: int = 1) -> list[object]:
         """At least `count` calls; they are forgotten."""
@@ -164,7 +165,7 @@ def test_disarmed_is_not_called_and_the_others_are(tmp_path, log):
 
 def test_a_callback_may_disarm_and_arm_others(tmp_path, log):
     async def body(subject, calls):
-        def first() -> None:
+        def first(_) -> None:
             subject.disarm("b")
             subject.arm(log, "c", calls.noting("c again"))
             calls.note("a")
@@ -258,6 +259,123 @@ def test_after_close_nothing_is_called(tmp_path, log):
         subject.close()
 
     assert run(body) == []
+
+
+# --- watches of closed files ------------------------------------------------------------------
+
+
+def watches(subject) -> int:
+    """How many the kernel has."""
+    with open(f"/proc/self/fdinfo/{subject._inotify.fileno()}", encoding="ascii") as info:
+        return sum(line.startswith("inotify wd:") for line in info)
+
+
+def in_another_process(program: str, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-I", "-S", "-c", program, *arguments], check=True)
+
+
+_APPEND = "import sys; open(sys.argv[1], 'ab').write(b'more')"
+_UNLINK = "import os, sys; os.unlink(sys.argv[1])"
+_REPLACE = "import os, sys; os.rename(sys.argv[1] + '.new', sys.argv[1])"
+
+
+@pytest.mark.parametrize("program", [_APPEND, _UNLINK, _REPLACE])
+def test_a_closed_file_calls_and_leaves_nothing_behind(tmp_path, program):
+    path = tmp_path / "idle"
+    path.write_bytes(b"read")
+    (tmp_path / "idle.new").write_bytes(b"another")
+
+    async def body(subject, calls):
+        fd = os.open(path, os.O_RDONLY)
+        stat = os.fstat(fd)
+        assert subject.arm(fd, (stat.st_dev, stat.st_ino), calls.note)
+        os.close(fd)
+        assert watches(subject) == 1
+        in_another_process(program, str(path))
+        assert await calls.wait() == [(stat.st_dev, stat.st_ino)]
+        await settle(subject, tmp_path)
+        assert calls.seen == []
+        assert subject._waiting == subject._armed == {}
+        assert watches(subject) == 0
+
+    assert run(body) == []
+
+
+def test_closed_files_are_disarmed_and_their_numbers_never_become_those_of_others(tmp_path):
+    def idle(name):
+        (tmp_path / name).write_bytes(b"")
+        return os.open(tmp_path / name, os.O_RDONLY)
+
+    async def body(subject, calls):
+        first = idle("first")
+        assert subject.arm(first, "first", calls.note)
+        os.close(first)
+        number = subject._waiting["first"].watch
+        subject.disarm("first")
+        assert watches(subject) == 0
+        # The same descriptor, and the report that the watch was removed is not read yet.
+        second = idle("second")
+        assert second == first
+        assert subject.arm(second, "second", calls.note)
+        os.close(second)
+        assert subject._waiting["second"].watch != number
+        (tmp_path / "first").write_bytes(b"grown")
+        await settle(subject, tmp_path)
+        assert calls.seen == []
+        (tmp_path / "second").write_bytes(b"grown")
+        assert await calls.wait() == ["second"]
+        # Fired and not read yet, then disarmed: not called, whatever comes for that number.
+        third = idle("third")
+        assert subject.arm(third, "third", calls.note)
+        os.close(third)
+        (tmp_path / "third").write_bytes(b"grown")
+        subject.disarm("third")
+        await settle(subject, tmp_path)
+        assert calls.seen == []
+        assert watches(subject) == 0
+
+    assert run(body) == []
+
+
+def test_a_closed_file_and_its_reader_share_the_watch(tmp_path, log):
+    async def body(subject, calls):
+        again = os.open(tmp_path / "log", os.O_RDONLY)
+        subject.arm(again, "idle", calls.note)
+        os.close(again)
+        subject.arm(log, "reader", calls.note)
+        subject.arm(log, "third", calls.note)
+        assert watches(subject) == 1
+        subject.disarm("reader")  # from the middle
+        assert watches(subject) == 1
+        subject.arm(log, "reader", calls.note)
+        subject.disarm("idle")  # from the beginning
+        os.write(log, b"x")
+        assert await calls.wait(2) == ["third", "reader"]
+        assert subject._armed == {}
+
+    assert run(body) == []
+
+
+def test_an_armed_file_takes_little_memory(tmp_path):
+    count = 2000
+    fds = [os.open(tmp_path / str(n), os.O_RDONLY | os.O_CREAT) for n in range(count)]
+    keys = [(0, n) for n in range(count)]
+
+    async def body(subject, calls):
+        grew = calls.note
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for fd, key in zip(fds, keys, strict=True):
+            assert subject.arm(fd, key, grew)
+        taken = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        assert taken / count < 300
+
+    try:
+        assert run(body) == []
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 # --- directories --------------------------------------------------------------------------
@@ -391,17 +509,42 @@ def test_without_an_instance_files_are_polled_until_there_is_one(monkeypatch, lo
     assert len(run(body)) == 1
 
 
-def test_a_shared_file_system_is_watched_and_polled_as_well(monkeypatch, tmp_path, log):
-    monkeypatch.setattr(wakeup, "is_shared", lambda fd: True)
-
+def test_a_file_is_polled_without_being_touched(tmp_path, log):
     async def body(subject, calls):
-        assert not subject.arm(log, "me", calls.noting("looked"))
-        assert await calls.wait() == ["looked"]
-        assert subject._armed == {}
-        subject.arm(log, "me", calls.noting("grew"))
-        subject._poller._paces["me"].timer.cancel()
+        for _ in range(3):
+            subject.poll(0, "me", calls.note)
+            assert subject.polled == 1
+            assert await calls.wait() == ["me"]
+        subject.poll(0, "me", calls.noting("forgotten"))
+        assert subject.arm(log, "me", calls.noting("grew"))
+        assert subject.polled == 0
         os.write(log, b"x")
         assert await calls.wait() == ["grew"]
+        subject.arm(log, "me", calls.noting("grew"))
+        subject.poll(0, "me", calls.noting("looked"))
+        assert subject._armed == {}
+        assert await calls.wait() == ["looked"]
+        subject.poll(0, "me", calls.noting("looked"))
+        subject.disarm("me")
+        assert subject.polled == 0
+        assert subject._waiting == {}
+
+    assert run(body) == []
+
+
+def test_a_directory_of_a_mount_that_may_hang_is_not_asked(tmp_path):
+    path = str(tmp_path)
+
+    async def body(subject, calls):
+        assert not subject.watch_directory(path + "/no such name", "me", calls.note, remote=True)
+        assert subject.watch_directory(path, "me", calls.note)
+        await calls.wait()
+        # Another file system was mounted there.
+        assert not subject.watch_directory(path, "me", calls.note, remote=True)
+        assert subject._directories == subject._paths == {}
+        (tmp_path / "new").touch()
+        await settle(subject, tmp_path)
+        assert calls.seen == []
 
     assert run(body) == []
 
@@ -422,15 +565,15 @@ def test_the_pace_of_polling_follows_the_growth(monkeypatch):
 
     poller = polling.Poller(Loop())
     for size in (1, 1, 1, 2, 2):
-        poller.start("me", size, lambda: None)
+        poller.start("me", size, lambda _: None, "me")
         poller.pause("me")
     assert delays == pytest.approx([0.01, 0.02, 0.04, 0.01, 0.02])
     for _ in range(20):
-        poller.start("me", 2, lambda: None)
+        poller.start("me", 2, lambda _: None, "me")
         poller.pause("me")
     assert delays[-1] == 1.0
     for key in range(2000):
-        poller.start(key, 0, lambda: None)
+        poller.start(key, 0, lambda _: None, key)
     assert delays[-1] == pytest.approx(2.001)
     assert len(poller) == 2001
     poller.close()

@@ -12,7 +12,7 @@ import pytest
 
 from singer.base.errors import StateError
 from singer.positions import recovery
-from singer.positions.events import BackupFailed, PositionsRecovered
+from singer.positions.events import BackupFailed, PositionsCounted, PositionsRecovered
 from singer.positions.query import read_positions
 from tests.positions.parts import Heard, a_position, contents, opened, overwrite, until
 
@@ -168,7 +168,8 @@ def test_a_first_start_is_no_recovery(tmp_path):
         async with opened(path, heard) as store:
             assert not store.recovered
             await until(lambda: contents(recovery.backup_path(path)), 10, "a first backup")
-        assert heard == []
+            await until(lambda: heard, 10, "the rows are counted")
+        assert heard == [PositionsCounted(rows=0)]
 
     asyncio.run(main())
 

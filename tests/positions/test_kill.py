@@ -8,8 +8,9 @@ import random
 import subprocess
 import sys
 
+from singer.positions.events import PositionsCounted
 from singer.positions.query import read_positions
-from tests.positions.parts import Heard, opened
+from tests.positions.parts import Heard, opened, until
 from tests.support import child
 
 #: Prints `sighted N` when a row is on disk, and `flushed N` when offset N of every row is.
@@ -68,6 +69,7 @@ def test_positions_never_move_past_what_was_advanced_and_sighted_rows_survive(tm
             heard = Heard()
             async with opened(path, heard) as store:
                 assert not store.recovered
+                await until(lambda: heard, 10, "the rows are counted")
             return heard
 
-        assert asyncio.run(reopen(path)) == []
+        assert asyncio.run(reopen(path)) == [PositionsCounted(rows=len(rows))]

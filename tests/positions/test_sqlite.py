@@ -15,7 +15,12 @@ from singer.base.errors import InvariantError, StateError
 from singer.base.ports import PositionStore
 from singer.base.position import FileIdentity, Mark, Position
 from singer.positions import connection, recovery, schema
-from singer.positions.events import PositionsCommitted, PositionsPruned
+from singer.positions.events import (
+    PositionsCommitted,
+    PositionsCounted,
+    PositionsOverCeiling,
+    PositionsPruned,
+)
 from singer.positions.query import read_positions
 from tests.positions.parts import Heard, a_position, opened, until
 
@@ -102,9 +107,10 @@ def test_says_nothing_when_nothing_moves(tmp_path):
     async def main():
         async with opened(str(tmp_path / "positions"), heard, commit_every_seconds=0.001) as store:
             await store.flush()
+            await until(lambda: heard, 10, "the rows are counted")
 
     asyncio.run(main())
-    assert heard == []
+    assert heard == [PositionsCounted(rows=0)]
 
 
 def test_lookups_show_what_is_not_committed_yet(tmp_path):
@@ -257,17 +263,21 @@ def test_forgets_rows_and_destinations(tmp_path):
     asyncio.run(main())
 
 
+class SetClock:
+    """Wall clock, ns, as the test says."""
+
+    def __init__(self, now):
+        self.now = now
+
+    def now_ns(self):
+        return self.now
+
+    def monotonic(self):
+        return 0.0
+
+
 def test_prunes_what_is_gone_for_long(tmp_path):
-    class Clock:
-        now = 1000
-
-        def now_ns(self):
-            return self.now
-
-        def monotonic(self):
-            return 0.0
-
-    path, heard, clock = str(tmp_path / "positions"), Heard(), Clock()
+    path, heard, clock = str(tmp_path / "positions"), Heard(), SetClock(1000)
 
     async def main():
         async with opened(path, heard, clock=clock) as store:
@@ -275,12 +285,111 @@ def test_prunes_what_is_gone_for_long(tmp_path):
             clock.now = 5000
             [young] = await store.sight([a_position(9, updated_ns=4000)])
             await store.touch([touched.id])
-            assert await store.prune(900, keep=[idle.id]) == 0
-            assert await store.prune(3000, keep=[idle.id]) == 1
+            more = {"keep": [idle.id], "kept_since_ns": 5000, "max_rows": 100}
+            await store.prune(900, **more)
+            assert not heard.of(PositionsPruned)
+            await store.prune(3000, **more)
             left = [position.id for position in read_positions(path)]
             assert left == [idle.id, touched.id, young.id]
             assert gone.id not in left
-            assert [event.rows for event in heard.of(PositionsPruned)] == [1]
+            assert heard.of(PositionsPruned) == [PositionsPruned(rows=1)]
+            assert [event.rows for event in heard.of(PositionsCounted)][-2:] == [4, 3]
+
+    asyncio.run(main())
+
+
+def test_an_advance_is_a_sign_of_life(tmp_path):
+    path, clock = str(tmp_path / "positions"), SetClock(1000)
+
+    async def main():
+        async with opened(path, clock=clock) as store:
+            read, idle = await store.sight([a_position(i, updated_ns=1) for i in range(2)])
+            store.advance(a_position(0, id=read.id, offset=9, updated_ns=4000))
+            await store.flush()
+            await store.prune(3000, kept_since_ns=3000, max_rows=0)
+            assert [row.id for row in read_positions(path)] == [read.id]
+            assert idle.id != read.id
+
+    asyncio.run(main())
+
+
+class TestCeiling:
+    """`max_rows` rows, but never one less than there are files."""
+
+    def upkeep(self, tmp_path, *, ages, keep, max_rows):
+        """Rows by id that were last seen at `ages`; what is left after an upkeep at 10,000."""
+        path, heard, clock = str(tmp_path / "positions"), Heard(), SetClock(0)
+
+        async def main():
+            async with opened(path, heard, clock=clock) as store:
+                for age in ages:
+                    clock.now = age
+                    await store.sight([a_position(age, updated_ns=age)])
+                clock.now = 10_000
+                await store.prune(0, keep=keep, kept_since_ns=10_000, max_rows=max_rows)
+
+        asyncio.run(main())
+        return [row.id for row in read_positions(path)], heard
+
+    def test_what_is_gone_longest_goes_first(self, tmp_path):
+        left, heard = self.upkeep(tmp_path, ages=[50, 10, 40, 20, 30], keep=[], max_rows=2)
+        assert left == [1, 3]
+        assert heard.of(PositionsPruned) == [PositionsPruned(rows=3, early=3)]
+        assert not heard.of(PositionsOverCeiling)
+        assert heard.of(PositionsCounted)[-1].rows == 2
+
+    def test_files_that_exist_are_kept_and_it_is_said_once(self, tmp_path):
+        left, heard = self.upkeep(tmp_path, ages=[10, 20, 30, 40], keep=[1, 2, 4], max_rows=2)
+        assert left == [1, 2, 4]
+        assert heard.of(PositionsPruned) == [PositionsPruned(rows=1, early=1)]
+        (said,) = heard.of(PositionsOverCeiling)
+        assert (said.rows, said.max_rows) == (3, 2)
+        assert "agent.max_positions" in said.message()
+
+    def test_at_the_ceiling_nothing_happens(self, tmp_path):
+        left, heard = self.upkeep(tmp_path, ages=[10, 20], keep=[], max_rows=2)
+        assert left == [1, 2]
+        assert not heard.of(PositionsPruned)
+        assert not heard.of(PositionsOverCeiling)
+
+    def test_more_than_one_transaction_of_them(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("singer.positions.sqlite.UPKEEP_ROWS", 2)
+        left, heard = self.upkeep(tmp_path, ages=range(10, 18), keep=[1, 3, 5], max_rows=4)
+        assert left == [1, 3, 5, 8]
+        assert heard.of(PositionsPruned) == [PositionsPruned(rows=4, early=4)]
+
+    def test_a_file_that_was_met_during_the_upkeep_is_kept(self, tmp_path):
+        path, clock = str(tmp_path / "positions"), SetClock(100)
+
+        async def main():
+            async with opened(path, clock=clock) as store:
+                await store.sight([a_position(1, updated_ns=100)])
+                clock.now = 201  # behind the look at the files, before the rows are dropped
+                await store.sight([a_position(2, updated_ns=201)])
+                clock.now = 300
+                await store.prune(0, keep=[], kept_since_ns=200, max_rows=0)
+            assert [row.identity.inode for row in read_positions(path)] == [2]
+
+        asyncio.run(main())
+
+
+def test_a_store_without_the_index_gets_it_when_it_is_pruned(tmp_path):
+    path = str(tmp_path / "positions")
+
+    async def main():
+        async with opened(path) as store:
+            await store.sight([a_position()])
+        older = sqlite3.connect(path)
+        older.execute("DROP INDEX positions_seen")
+        older.commit()
+        older.close()
+        async with opened(path) as store:
+            await store.prune(0, kept_since_ns=0, max_rows=9)
+        older = sqlite3.connect(path)
+        plan = older.execute(f"EXPLAIN QUERY PLAN {schema.PRUNE}", (1, 1)).fetchall()
+        older.close()
+        assert "USING INDEX positions_seen" in str(plan)
+        assert "TEMP B-TREE" not in str(plan)
 
     asyncio.run(main())
 

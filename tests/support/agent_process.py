@@ -61,9 +61,17 @@ def stream(
 
 
 class AgentProcess:
-    """One agent with its configuration file and its log; may be started again and again."""
+    """One agent with its configuration file and its log; may be started again and again.
 
-    def __init__(self, directory: str, config: Mapping[str, Any]) -> None:
+    `prefix` is a command that becomes the agent's own, such as `prlimit --nofile=100`.
+    """
+
+    topic: str  #: where its stream goes, for tests with one stream
+
+    def __init__(
+        self, directory: str, config: Mapping[str, Any], *, prefix: Sequence[str] = ()
+    ) -> None:
+        self._prefix = prefix
         os.makedirs(directory, exist_ok=True)
         self.config_path = os.path.join(directory, "singer.yaml")
         self.log_path = os.path.join(directory, "agent.log")
@@ -103,7 +111,8 @@ class AgentProcess:
     def start(self, *arguments: str) -> None:
         """`singer run -c FILE` and `arguments`. The log goes on behind what is there."""
         assert not self.running, "the agent runs already"
-        command = [sys.executable, "-m", "singer", "run", "-c", self.config_path, *arguments]
+        singer = [sys.executable, "-m", "singer"]
+        command = [*self._prefix, *singer, "run", "-c", self.config_path, *arguments]
         with open(self.log_path, "ab") as log, open(self.output_path, "ab") as output:
             self._log_start = log.tell()
             self._process = child.spawn(command, output=output, errors=log)

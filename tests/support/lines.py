@@ -180,6 +180,11 @@ class LogWriter:
         os.rename(self.path, path)
         self._file = self._open()
 
+    def reopen(self) -> None:
+        """Let the file go, wherever it is by now, and open the path anew; as on a SIGHUP."""
+        self._file.close()
+        self._file = self._open()
+
     def truncate(self) -> None:
         """Empty the file in place; what was not read before is gone."""
         self._file.truncate(0)

@@ -24,6 +24,7 @@ from singer.base.events import Event, InternalError
 from singer.base.ledger import Ledger
 from singer.base.ports import Receipt, Rejection, Route, Settlement
 from singer.budget import Budget
+from singer.descriptors import Descriptors
 from singer.files.source import Outcome, Source
 from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
@@ -34,7 +35,11 @@ from singer.positions.state_dir import StateDir
 from singer.readers.text import TextReader
 from singer.services import Destination, Services
 from singer.stream import Stream
+from singer.turns import Turns
 from singer.writers.dead_letters import DeadLetters
+
+#: How soon a mount is said to hang, so that tests need not wait for it.
+PATIENCE_SECONDS = 0.5
 
 
 class OnePartition:
@@ -172,6 +177,10 @@ class Rig:
         writers: dict[str, LoopbackWriter] | None = None,
         max_record: int = 1000,
         memory: int = 8 << 20,
+        max_open_files: int = 100,
+        max_deleted_files: int = 100,
+        max_deleted_bytes: int = 1 << 30,
+        close_idle: float = 5.0,
         **options: object,
     ) -> None:
         self.writers = writers or {"out": LoopbackWriter()}
@@ -184,6 +193,10 @@ class Rig:
         self.reader = TextReader(TextReaderConfig(max_record=ByteSize(max_record)))
         self.state_dir = state_dir
         self.memory = memory
+        self.max_open_files = max_open_files
+        self.max_deleted_files = max_deleted_files
+        self.max_deleted_bytes = max_deleted_bytes
+        self.close_idle = close_idle
         self.events: list[Event] = []
         self.ledger = Ledger()
         self.running = False
@@ -217,9 +230,10 @@ class Rig:
             spawn=self._spawn,
             clock=clock,
             emit=emit,
-            threads=DeviceThreads(),
+            threads=DeviceThreads(emit, patience_seconds=PATIENCE_SECONDS),
             wakeup=self.wakeup,
             breaker=self.breaker,
+            turns=Turns(),
         )
         self.dead_letters = DeadLetters(
             self.state.dead_letters, max_bytes=1 << 20, files=2, emit=emit, clock=clock
@@ -234,9 +248,12 @@ class Rig:
                 writer=writer,
                 committer=self.positions,
                 account=self.ledger.account("s", name),
-                ceilings=budget.destination(name, shadow=False),
-                partition_ceiling=partial(budget.partition, name, "t"),
-                file_ceiling=budget.file,
+                priority=self.config.priority,
+                ceilings=budget.destination(name, shadow=False, priority=self.config.priority),
+                partition_ceiling=partial(
+                    budget.partition, name, "t", priority=self.config.priority
+                ),
+                file_ceiling=partial(budget.file, name),
                 dead_letters=self.dead_letters,
                 rotate_grace_seconds=self.config.rotate_grace,
                 flush_partial_after_seconds=self.config.flush_partial_after,
@@ -244,14 +261,27 @@ class Rig:
             )
             for name, writer in self.writers.items()
         }
+        descriptors = Descriptors(
+            emit,
+            max_open=self.max_open_files,
+            max_deleted_files=self.max_deleted_files,
+            max_deleted_bytes=self.max_deleted_bytes,
+        )
         self.stream = Stream(
             self.config,
             destinations,
             services,
             self.positions,
-            Walker(self.config.paths, self.config.exclude, rotated=self.config.rotated),
+            Walker(
+                self.config.paths,
+                self.config.exclude,
+                self.config.rotated,
+                rotated_dirs=self.config.rotated_dirs,
+                follow_symlinks=self.config.follow_symlinks,
+            ),
+            descriptors=descriptors,
             rescan_seconds=0.5,
-            close_idle_seconds=5.0,
+            close_idle_seconds=self.close_idle,
             positions_lost=self.positions.recovered,
         )
         self.stream.start()

@@ -1,0 +1,189 @@
+"""Lookout: where a stream looks for its files, and when.
+
+Owns the walk of all directories every `rescan`, which is the truth; the looks in between at
+directories that events point to, which only come sooner; the watches that bring such events; and
+what cannot be read, said once for as long as it lasts. Knows nothing of open files. Loop thread
+only; every look runs in a thread of the stream's own, so that a hung mount holds up nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from singer.base.backoff import Backoff
+from singer.base.events import FileUnreadable, InternalError
+from singer.files.census import Census, Changes
+from singer.files.lineage import bases
+from singer.files.walk import Sighting, Walk, Walker
+from singer.services import Services
+
+#: After a directory event, wait this long for its neighbours: a rotation is several events.
+_HINT_SECONDS: Final = 0.005
+#: At most this share of the time is spent on looking at directories because of events.
+_HINT_DUTY: Final = 0.2
+#: First and longest wait after a look that failed for a reason of ours.
+_BACKOFF_SECONDS: Final = (0.2, 30.0)
+
+_T = TypeVar("_T")
+
+
+class Lookout:
+    """Looks for the files of one stream, until `stop`.
+
+    `report` is awaited after each look with what is different, the paths of which a rotated
+    name appeared that the globs do not match, and whether everything was looked at; the next
+    look comes after it.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        walker: Walker,
+        services: Services,
+        report: Callable[[Changes, set[str], bool], Awaitable[None]],
+        *,
+        rescan_seconds: float,
+        rng: random.Random,
+    ) -> None:
+        self.census = Census()
+        self.directories: frozenset[str] = frozenset()  #: whose changes matter
+        self._stream = stream
+        self._walker = walker
+        self._services = services
+        self._report = report
+        self._rescan_seconds = rescan_seconds
+        self._random = rng
+        self._beside: dict[str, frozenset[str]] = {}  # by directory, rotated names seen there
+        self._watched: set[str] = set()
+        self._complaints: dict[str, str] = {}
+        self._complained: dict[str, str] = {}
+        self._backoff = Backoff(*_BACKOFF_SECONDS)
+        self._hinted: set[str] = set()
+        self._hint = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._task = self._services.spawn(self._run())
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        for directory in self._watched:
+            self._services.wakeup.unwatch_directory(directory, self)
+        self._watched.clear()
+
+    def look_soon(self, *directories: str) -> None:
+        """Look at these directories before the next rescan; without one, only report."""
+        self._hinted.update(directories)
+        self._hint.set()
+
+    def complain(self, path: str, cause: str) -> None:
+        """Say what cannot be read, once for as long as it lasts."""
+        if self._complained.get(path) != cause and self._complaints.get(path) != cause:
+            self._services.emit(FileUnreadable(stream=self._stream, path=path, cause=cause))
+        self._complaints[path] = cause
+
+    async def in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
+        """Run what may block on the stream's directories."""
+        return await self._services.threads.run(f"stream {self._stream}", function, *arguments)
+
+    # --- when -----------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._round()
+                self._backoff.reset()
+            except Exception as error:  # noqa: BLE001  # a bug here must not stop discovery
+                self._services.emit(InternalError.of("look for files", error))
+                await asyncio.sleep(self._backoff.next())
+
+    async def _round(self) -> None:
+        """Look everywhere; then, until the next time, where something happens."""
+        loop = self._services.loop
+        await self._look_everywhere()
+        until = loop.time() + self._rescan_seconds * self._random.uniform(0.8, 1.2)
+        while (left := until - loop.time()) > 0:
+            try:
+                async with asyncio.timeout(left):
+                    await self._hint.wait()
+            except TimeoutError:
+                break
+            await asyncio.sleep(_HINT_SECONDS)
+            begun = loop.time()
+            await self._look_at(self._take_hints())
+            await asyncio.sleep((loop.time() - begun) * (1 / _HINT_DUTY - 1))
+
+    def _take_hints(self) -> set[str]:
+        hinted, self._hinted = self._hinted, set()
+        self._hint.clear()
+        return hinted
+
+    # --- where ----------------------------------------------------------------------------------
+
+    async def _look_everywhere(self) -> None:
+        self._take_hints()
+        walk, changes = await self.in_thread(self._walk)
+        self._complaints, self._complained = {}, self._complaints
+        for directory in self._watched - walk.directories:
+            self._services.wakeup.unwatch_directory(directory, self)
+        self._watched &= walk.directories
+        self.directories = frozenset()
+        self._beside = {d: names for d, names in self._beside.items() if d in walk.directories}
+        self._mind(walk)
+        await self._report(changes, set(), True)
+
+    def _walk(self) -> tuple[Walk, Changes]:
+        walk = self._walker.walk(self.census.stats)
+        return walk, self.census.see_all(walk.sightings)
+
+    async def _look_at(self, directories: set[str]) -> None:
+        walks, changes, rotated = await self.in_thread(self._list, directories)
+        for walk in walks:
+            self._mind(walk)
+        await self._report(changes, rotated, False)
+
+    def _list(self, directories: set[str]) -> tuple[list[Walk], Changes, set[str]]:
+        """Look at directories, and below those in them that were not there before."""
+        sightings: list[Sighting] = []
+        looked = set(directories)
+        walks: list[Walk] = []
+        rotated: set[str] = set()
+        for directory in directories:
+            listing = self._walker.list_directory(directory, self.census.stats)
+            others: set[str] = set()
+            for each in listing.sightings:
+                if self._walker.matches(each.path):
+                    sightings.append(each)
+                else:
+                    others.add(each.path)
+            before = self._beside.get(directory, frozenset())
+            for path in others - before:
+                rotated.update(base for base in bases(path) if self._walker.matches(base))
+            self._beside[directory] = frozenset(others)
+            for subdirectory in listing.subdirectories - self.directories:
+                walk = self._walker.walk_below(subdirectory, self.census.stats)
+                walks.append(walk)
+                looked |= walk.directories
+                sightings += walk.sightings
+        return walks, self.census.see(looked, sightings), rotated
+
+    def _mind(self, walk: Walk) -> None:
+        """Watch the directories of a walk, and say what it could not read."""
+        self.directories |= walk.directories
+        for directory in walk.directories:
+            if self._services.wakeup.watch_directory(
+                directory, self, self._changed, remote=directory in walk.shared
+            ):
+                self._watched.add(directory)
+        for path, cause in walk.faults:
+            self.complain(path, cause)
+
+    def _changed(self, directory: str) -> None:
+        self.look_soon(directory)

@@ -1,0 +1,199 @@
+"""Ceilings on open files: idle ones are closed, busy ones waited for, deleted ones given up."""
+
+import os
+from collections import Counter
+
+import pytest
+
+from singer.base.events import FileGivenUp, FilesWait
+from tests.support.rig import Rig
+
+
+@pytest.fixture
+def logs(tmp_path):
+    (tmp_path / "logs").mkdir()
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def rig(tmp_path, logs):
+    made = []
+
+    def make(**options):
+        made.append(Rig(str(tmp_path / "state"), [str(logs / "*.log")], **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.running:
+            one.kill()
+
+
+def lines(name, first, last):
+    return [b"%s %06d " % (name.encode(), n) + b"x" * 40 for n in range(first, last)]
+
+
+def append(path, some):
+    with path.open("ab", buffering=0) as file:
+        file.write(b"".join(line + b"\n" for line in some))
+
+
+def expect(agent, some):
+    agent.run_until(lambda: set(some) <= set(agent.writer.arrived), f"{len(some)} lines", 15)
+    agent.run_until_caught_up()
+    assert Counter(agent.writer.arrived) == Counter(some)
+
+
+def open_below(logs):
+    paths = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            paths.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except FileNotFoundError:
+            continue
+    return [path for path in paths if path.startswith(f"{logs}/")]
+
+
+def test_more_files_than_may_be_open_are_all_read(rig, logs):
+    some = []
+    for number in range(40):
+        some += lines(f"f{number}", 0, 5)
+        append(logs / f"{number}.log", lines(f"f{number}", 0, 5))
+    agent = rig(max_open_files=4).start()
+    expect(agent, some)
+    assert len(open_below(logs)) <= 4
+
+
+def test_a_file_that_was_closed_for_others_is_read_on_when_it_grows(rig, logs):
+    some = []
+    agent = rig(max_open_files=2).start()
+    for turn in range(3):
+        for number in range(8):
+            more = lines(f"f{number}", 3 * turn, 3 * turn + 3)
+            append(logs / f"{number}.log", more)
+            some += more
+        expect(agent, some)
+    assert len(open_below(logs)) <= 2
+
+
+def test_an_idle_file_is_closed_and_its_growth_still_noticed_at_once(rig, logs):
+    log = logs / "a.log"
+    append(log, lines("a", 0, 5))
+    agent = rig(close_idle=0.2).start()
+    expect(agent, lines("a", 0, 5))
+    agent.run_until(lambda: not open_below(logs), "idle file closed")
+    append(log, lines("a", 5, 10))
+    expect(agent, lines("a", 0, 10))
+
+
+@pytest.mark.parametrize("to", ["a.log.1", "odd-name"])
+def test_a_closed_file_that_is_renamed_and_grows_is_finished(rig, logs, to):
+    log = logs / "a.log"
+    append(log, lines("a", 0, 5))
+    agent = rig(close_idle=0.2).start()
+    expect(agent, lines("a", 0, 5))
+    agent.run_until(lambda: not open_below(logs), "idle file closed")
+    log.rename(logs / to)
+    append(logs / to, lines("a", 5, 10))
+    append(log, lines("a", 10, 15))
+    expect(agent, lines("a", 0, 15))
+
+
+def test_a_closed_rotated_file_that_grows_later_is_read_on(rig, logs):
+    log = logs / "a.log"
+    append(log, lines("a", 0, 5))
+    agent = rig(close_idle=0.2).start()
+    expect(agent, lines("a", 0, 5))
+    log.rename(logs / "a.log.1")
+    append(log, lines("a", 5, 10))
+    expect(agent, lines("a", 0, 10))
+    agent.run_until(lambda: not open_below(logs), "both closed")
+    append(logs / "a.log.1", lines("late", 0, 5))
+    expect(agent, lines("a", 0, 10) + lines("late", 0, 5))
+
+
+def test_a_closed_file_that_is_truncated_and_rewritten_is_read_anew(rig, logs):
+    log = logs / "a.log"
+    append(log, lines("a", 0, 20))
+    agent = rig(close_idle=0.2).start()
+    expect(agent, lines("a", 0, 20))
+    agent.run_until(lambda: not open_below(logs), "idle file closed")
+    os.truncate(log, 0)
+    append(log, lines("b", 0, 20))
+    expect(agent, lines("a", 0, 20) + lines("b", 0, 20))
+
+
+def test_a_held_line_is_read_again_after_its_file_was_closed(rig, logs):
+    log = logs / "a.log"
+    log.write_bytes(b"begun ")
+    agent = rig(close_idle=0.2).start()
+    agent.run_until(lambda: len(open_below(logs)) == 1, "opened")
+    agent.run_until(lambda: not open_below(logs), "idle file closed")
+    with log.open("ab") as file:
+        file.write(b"and ended\n")
+    expect(agent, [b"begun and ended"])
+
+
+def test_files_wait_while_all_that_may_be_open_are_busy(rig, logs):
+    agent = rig(max_open_files=1)
+    agent.writer.up = False
+    append(logs / "a.log", lines("a", 0, 5))
+    append(logs / "b.log", lines("b", 0, 5))
+    agent.start()
+    agent.run_until(lambda: bool(agent.seen(FilesWait)), "said so")
+    assert len(open_below(logs)) == 1
+    agent.writer.up = True
+    agent.loop.call_soon(agent.writer.settle)
+    expect(agent, lines("a", 0, 5) + lines("b", 0, 5))
+    assert [event.files for event in agent.seen(FilesWait)] == [1, 0]
+
+
+def test_a_rotation_is_never_larger_than_what_may_be_open(rig, logs):
+    """Files of one path are opened together, however few may be: else none of them would be."""
+    log = logs / "a.log"
+    append(log, lines("a", 0, 5))
+    agent = rig(max_open_files=1).start()
+    expect(agent, lines("a", 0, 5))
+    assert agent.stop()
+    append(log, lines("a", 5, 10))
+    for number in (3, 2, 1):
+        log.rename(logs / f"a.log.{number}")
+        append(log, lines("a", 10 * (4 - number), 10 * (4 - number) + 5))
+    agent.start()
+    expect(agent, lines("a", 0, 15) + lines("a", 20, 25) + lines("a", 30, 35))
+
+
+@pytest.mark.parametrize("ceiling", [{"max_deleted_files": 1}, {"max_deleted_bytes": 1000}])
+def test_deleted_files_above_the_ceiling_are_given_up_the_oldest_first(rig, logs, ceiling):
+    agent = rig(**ceiling).start()
+    agent.run_until(agent.stream.scanned.is_set, "first scan")
+    agent.writer.up = False
+    for name in ("a", "b"):
+        log = logs / f"{name}.log"
+        append(log, lines(name, 0, 15))
+        agent.run_until(lambda: agent.writer.under_way, "sent")
+        agent.run_until(lambda path=str(log): path in open_below(logs), "opened")
+        log.unlink()
+        agent.run_until(lambda path=str(log): path not in open_below(logs), "deleted")
+    agent.run_until(lambda: bool(agent.seen(FileGivenUp)), "given up")
+    (given_up,) = agent.seen(FileGivenUp)
+    assert given_up.path == str(logs / "a.log")
+    assert given_up.unread == sum(len(line) + 1 for line in lines("a", 0, 15))
+    agent.run_for(0.6)  # one more review must not give up the other
+    assert len(agent.seen(FileGivenUp)) == 1
+    assert open_below(logs) == [f"{logs / 'b.log'} (deleted)"]
+
+
+def test_a_copy_that_was_seen_before_the_truncation_is_not_sent_again(rig, logs):
+    """Lines are written and delivered between the copy and the truncation of a copytruncate."""
+    log, copy = logs / "a.log", logs / "a.log.1"
+    append(log, lines("a", 0, 50))
+    agent = rig().start()
+    expect(agent, lines("a", 0, 50))
+    copy.write_bytes(log.read_bytes())
+    agent.run_until(lambda: bool(agent.stream._copies), "copy recognised")
+    append(log, lines("a", 50, 60))
+    expect(agent, lines("a", 0, 60))
+    os.truncate(log, 0)
+    append(log, lines("b", 0, 10))
+    expect(agent, lines("a", 0, 60) + lines("b", 0, 10))

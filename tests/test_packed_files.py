@@ -1,0 +1,176 @@
+"""Rotated files that are compressed: delivered once, whether as plain file or as archive."""
+
+import bz2
+import gzip
+import lzma
+import os
+import shutil
+import subprocess
+
+import pytest
+import zstandard
+
+from singer.base.events import FileDamaged
+from tests.support.logs import append, expect, later, lines
+
+PACK = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard.ZstdCompressor().compress,
+}
+
+
+def pack(path, suffix=".gz"):
+    """As the tools do it: a file beside, with the time of the plain one, which is removed then."""
+    packed = path.with_name(path.name + suffix)
+    packed.write_bytes(PACK[suffix](path.read_bytes()))
+    stat = path.stat()
+    os.utime(packed, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    path.unlink()
+    return packed
+
+
+def rotate(log, number=1):
+    later(log, 0)
+    return log.rename(log.with_name(f"{log.name}.{number}"))
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_compressed_after_it_was_read_it_is_not_shipped_again(rig, logs, suffix):
+    log = logs / "app.log"
+    append(log, lines(0, 30))
+    agent = rig().start()
+    expect(agent, lines(0, 30))
+    pack(rotate(log), suffix)
+    append(log, lines(30, 40))
+    expect(agent, lines(0, 40))
+    assert agent.stop()
+    append(log, lines(40, 45))
+    agent.start()
+    expect(agent, lines(0, 45))
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_compressed_while_stopped_the_rest_is_read_first(rig, logs, suffix):
+    log = logs / "app.log"
+    append(log, lines(0, 30))
+    agent = rig().start()
+    expect(agent, lines(0, 30))
+    assert agent.stop()
+    append(log, lines(30, 50))
+    pack(rotate(log), suffix)
+    append(log, lines(50, 60))
+    agent.start()
+    expect(agent, lines(0, 60))
+    assert agent.stop()
+    agent.start()
+    agent.run_until_caught_up()
+    expect(agent, lines(0, 60))
+
+
+def test_rotated_and_compressed_again_and_again_while_stopped(rig, logs):
+    log = logs / "app.log"
+    append(log, lines(0, 30))
+    agent = rig().start()
+    expect(agent, lines(0, 30))
+    assert agent.stop()
+    for number in (3, 2, 1):
+        append(log, lines(100 * (4 - number), 100 * (4 - number) + 20))
+        later(log, 10 * (4 - number))
+        pack(log.rename(logs / f"app.log.{number}"))
+    append(log, lines(500, 510))
+    later(log, 100)
+    agent.start()
+    rest = [line for first in (100, 200, 300) for line in lines(first, first + 20)]
+    expect(agent, lines(0, 30) + rest + lines(500, 510))
+
+
+def test_compressed_while_no_broker_answers_and_then_killed(rig, logs):
+    log = logs / "app.log"
+    append(log, lines(0, 30))
+    agent = rig().start()
+    expect(agent, lines(0, 30))
+    agent.writer.up = False
+    append(log, lines(30, 50))
+    agent.run_until(lambda: agent.writer.under_way, "sent")
+    pack(rotate(log))
+    append(log, lines(50, 60))
+    agent.run_for(0.2)
+    agent.kill()
+    agent.writer.up = True
+    agent.start()
+    expect(agent, lines(0, 60))
+
+
+def test_an_archive_that_is_being_written_waits_until_it_is_whole(rig, logs):
+    log = logs / "app.log"
+    append(log, lines(0, 30))
+    agent = rig().start()
+    expect(agent, lines(0, 30))
+    assert agent.stop()
+    append(log, lines(30, 400))
+    content = gzip.compress(log.read_bytes())
+    log.unlink()
+    archive = logs / "app.log.1.gz"
+    archive.write_bytes(content[: len(content) // 2])
+    agent.start()
+    agent.run_until(agent.stream.scanned.is_set, "first scan")
+    agent.run_for(0.7)
+    with archive.open("ab") as file:
+        file.write(content[len(content) // 2 :])
+    expect(agent, lines(0, 400))
+
+
+def test_the_real_gzip_on_a_file_that_is_read(rig, logs):
+    if shutil.which("gzip") is None:
+        pytest.skip("gzip is not installed")
+    log = logs / "app.log"
+    append(log, lines(0, 30))
+    agent = rig("*").start()
+    expect(agent, lines(0, 30))
+    for number in range(1, 4):
+        append(log, lines(1000 * number, 1000 * number + 500))
+        rotated = log.rename(logs / f"app.log.{number}")
+        subprocess.run(["gzip", "-1", rotated], check=True)
+        agent.run_for(0.05)
+    rest = [line for n in range(1, 4) for line in lines(1000 * n, 1000 * n + 500)]
+    expect(agent, lines(0, 30) + rest)
+    assert agent.stop()
+    agent.start()
+    agent.run_until_caught_up()
+    expect(agent, lines(0, 30) + rest)
+
+
+def test_a_damaged_archive_gives_what_can_be_had_and_is_said(rig, logs):
+    log = logs / "app.log"
+    append(log, lines(0, 30))
+    agent = rig().start()
+    expect(agent, lines(0, 30))
+    assert agent.stop()
+    append(log, lines(30, 50))
+    archive = pack(rotate(log))
+    content = bytearray(archive.read_bytes())
+    content[-6] ^= 0xFF  # the checksum: the content is all there
+    archive.write_bytes(content)
+    append(log, lines(50, 60))
+    agent.start()
+    expect(agent, lines(0, 60))
+    (damaged,) = agent.seen(FileDamaged)
+    assert damaged.path == str(archive)
+
+
+def test_an_archive_that_is_nobodys_rotated_file_is_left_alone(rig, logs):
+    (logs / "backup.tar.gz").write_bytes(gzip.compress(b"not a log\n"))
+    append(logs / "app.log", lines(0, 5))
+    agent = rig("*").start()
+    expect(agent, lines(0, 5))
+
+
+def test_an_archive_from_before_the_first_look_is_history(rig, logs):
+    log = logs / "app.log"
+    append(log, lines(0, 5))
+    pack(rotate(log))
+    append(log, lines(5, 10))
+    agent = rig().start()
+    expect(agent, lines(5, 10))
