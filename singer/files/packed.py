@@ -11,7 +11,8 @@ What is handed out was decoded from bytes that are there, but the formats hold t
 behind the content: gzip at the end of a member, zstd of a frame (if at all), bzip2 of a block of up
 to 900 kB, xz of a block, mostly the whole file. Content between the last checksum that agreed and a
 fault may therefore be wrong, from the damaged place on. It is not held back: it would have to be
-kept, or the file read twice.
+kept, or the file read twice. All that a library decodes before a fault is handed out; only a byte
+or a few may go with the error itself (the last of a bzip2 block with a wrong checksum).
 """
 
 from __future__ import annotations
@@ -264,10 +265,6 @@ class Packed:
             except _BrokenError as error:
                 self._broke(error)
                 continue
-            except ReadError:
-                if filled:
-                    break  # it will be raised again, with nothing in the view
-                raise
             if not content:
                 self._ran_out()
                 break
@@ -283,14 +280,9 @@ class Packed:
 
     def _stride(self, limit: int) -> int:
         """How much to decode at once."""
-        limit = min(limit, _STEP_BYTES)
-        if self._suspect is not None:
-            before = self._suspect[0] - self._at
-            if before > 0:
-                return min(limit, before)
-            if before > -_STEP_BYTES:
-                return _FINE_BYTES
-        return limit
+        if self._suspect is not None and 0 <= self._at - self._suspect[0] < _STEP_BYTES:
+            return _FINE_BYTES
+        return min(limit, _STEP_BYTES)
 
     def _broke(self, error: _BrokenError) -> None:
         """Decoding failed: once more in the smallest steps, if content was lost with the error."""
@@ -354,12 +346,6 @@ class PackedSource(Source):
         self._end += fresh
         return Outcome.GREW if fresh else Outcome.END
 
-    def relax(self) -> None:
-        """Give memory back while nothing is held; the decoder's too, at the end of the content."""
-        super().relax()
-        if self.complete:
-            self._packed.rewind()
-
     def _anew(self) -> PackedSource:
         self._packed.abandon()
         return PackedSource(self.fd, self._packed.compression, self.offset, self.tail)
@@ -415,9 +401,7 @@ def examine(
             offset, index = left.popleft()
             tail = stretch[max(0, offset - begin - TAIL_BYTES) : offset - begin]
             expected = marks[index].tail
-            if expected.length <= len(tail) and expected.agrees(
-                tail[len(tail) - expected.length :]
-            ):
+            if expected.agrees(tail[max(0, len(tail) - expected.length) :]):
                 tails[index] = tail
         if not (left or whole):
             break
