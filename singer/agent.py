@@ -272,7 +272,7 @@ class Agent:
             partition_ceiling=partial(
                 budget.partition, config.cluster, config.topic, priority=stream.priority
             ),
-            file_ceiling=budget.file,
+            file_ceiling=partial(budget.file, config.cluster),
             dead_letters=self._dead_letters,
             rotate_grace_seconds=stream.rotate_grace,
             flush_partial_after_seconds=stream.flush_partial_after,

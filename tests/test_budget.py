@@ -206,8 +206,8 @@ def test_shares():
     assert shadows.limit == 16 << 20
     assert budget.partition("main", "t", 0).limit == 12 << 20
     assert budget.partition("main", "t", 0) is budget.partition("main", "t", 0)
-    assert budget.file().limit == FILE_CEILING_BYTES
-    assert Budget(1 << 20, clusters=1).file().limit == 256 << 10
+    assert budget.file("main").limit == FILE_CEILING_BYTES
+    assert Budget(1 << 20, clusters=1).file("main").limit == 256 << 10
 
 
 def test_shares_of_low_priority():
@@ -224,3 +224,25 @@ def test_shares_of_low_priority():
     assert budget.partition("main", "t", 0, priority=Priority.HIGH) is budget.partition(
         "main", "t", 0
     )
+
+
+def test_a_file_may_have_less_under_way_when_others_of_its_cluster_have_something():
+    budget = Budget(64 << 20, clusters=2)
+    files = [budget.file("main") for _ in range(10)]
+    elsewhere = budget.file("canary")
+
+    def limit(file):
+        charge([file], 1)
+        charge([file], -1)
+        return file.limit >> 20
+
+    assert limit(files[0]) == 16
+    charge([elsewhere], 1)
+    assert limit(files[0]) == 16
+    charge([files[1]], 1)
+    assert limit(files[0]) == 8
+    charge(files[2:], 1)
+    assert limit(files[0]) == 8
+    charge(files[2:], -1)
+    charge([files[1]], -1)
+    assert limit(files[0]) == 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,12 +19,14 @@ from singer.cli.rows import (
     print_json,
     printable,
     state_directory,
+    walker_of,
 )
 
 if TYPE_CHECKING:  # numpy and SQLite are not needed for --help
-    from singer.base.config import Config, DestinationConfig, StreamConfig
+    from singer.base.config import Config, StreamConfig
     from singer.base.position import Position
     from singer.files.stat import FileStat
+    from singer.files.walk import Walker
     from singer.positions.idle import IdleStore
 
 _SET_EPILOG: Final = f"""\
@@ -153,11 +155,7 @@ class _Move:
 
 
 def _moves(path: str, config: Config, store: IdleStore, options: argparse.Namespace) -> list[_Move]:
-    from singer.base.clock import SystemClock  # noqa: PLC0415
-    from singer.files.opening import open_regular  # noqa: PLC0415
-    from singer.files.placement import place  # noqa: PLC0415
     from singer.files.siblings import compression  # noqa: PLC0415
-    from singer.files.stat import stat_fd  # noqa: PLC0415
 
     shown = printable(path)
     if not os.path.lexists(path):
@@ -170,27 +168,16 @@ def _moves(path: str, config: Config, store: IdleStore, options: argparse.Namesp
         )
         raise UsageError(f"set position: {shown}: no such file{hint}")
     if compression(path):
-        raise UsageError(f"set position: {shown}: compressed files are not read")
-    now_ns = SystemClock().now_ns()
-    fd = open_regular(path)
-    try:
-        stat = stat_fd(fd)
-        moves = []
-        for stream, destination, lineage, old in _targets(path, stat, config, store, options):
-            new = place(
-                fd,
-                stat,
-                _resolved(fd, stat.size, stream, options, shown),
-                stream=stream.name,
-                destination=destination.name,
-                path=lineage,
-                now_ns=now_ns,
-            )
-            if old is not None:
-                new = replace(new, id=old.id, path=old.path, first_seen_ns=old.first_seen_ns)
-            moves.append(_Move(file=path, size=stat.size, old=old, new=new))
-    finally:
-        os.close(fd)
+        raise UsageError(
+            f"set position: {shown}: it is compressed, and offsets would count its content; "
+            f"`singer positions forget` has it read from its beginning"
+        )
+    moves = [
+        move
+        for stream in config.streams
+        if options.stream in (None, stream.name)
+        for move in _moves_in(path, stream, config, store, options)
+    ]
     if not moves:
         which = " and ".join(
             f"{kind} {name}"
@@ -205,29 +192,55 @@ def _moves(path: str, config: Config, store: IdleStore, options: argparse.Namesp
     return moves
 
 
-def _targets(
+def _moves_in(
     path: str,
-    stat: FileStat,
+    stream: StreamConfig,
     config: Config,
     store: IdleStore,
     options: argparse.Namespace,
-) -> Iterator[tuple[StreamConfig, DestinationConfig, str, Position | None]]:
-    """(stream, destination, path the file belongs to, its row if there is one)."""
-    for stream in config.streams:
-        if options.stream not in (None, stream.name):
-            continue
+) -> list[_Move]:
+    """What changes in one stream; nothing if it does not read the file. Raises ReadError."""
+    from singer.base.clock import SystemClock  # noqa: PLC0415
+    from singer.base.errors import ReadError  # noqa: PLC0415
+    from singer.files.placement import place  # noqa: PLC0415
+    from singer.files.stat import stat_fd  # noqa: PLC0415
+
+    walker = walker_of(stream)
+    lineage = _lineage(path, stream, walker)
+    try:
+        fd = walker.open(path)
+    except ReadError:
+        if lineage is None:
+            return []
+        raise
+    try:
+        stat = stat_fd(fd)
         rows = _rows_of(stat, store.lookup(stream.name, [stat.inode]))
-        lineage = _lineage(path, stream)
+        moves = []
         for destination in stream.publish:
-            if options.destination not in (None, destination.name):
-                continue
-            if config.clusters[destination.cluster].is_embedded:
-                continue
             old = next((row for row in rows if row.destination == destination.name), None)
+            belongs_to = lineage if old is None else old.path
+            if (
+                belongs_to is None
+                or options.destination not in (None, destination.name)
+                or config.clusters[destination.cluster].is_embedded
+            ):
+                continue
+            new = place(
+                fd,
+                stat,
+                _resolved(fd, stat.size, stream, options, printable(path)),
+                stream=stream.name,
+                destination=destination.name,
+                path=belongs_to,
+                now_ns=SystemClock().now_ns(),
+            )
             if old is not None:
-                yield stream, destination, old.path, old
-            elif lineage is not None:
-                yield stream, destination, lineage, None
+                new = replace(new, id=old.id, first_seen_ns=old.first_seen_ns)
+            moves.append(_Move(file=path, size=stat.size, old=old, new=new))
+        return moves
+    finally:
+        os.close(fd)
 
 
 def _rows_of(stat: FileStat, rows: Iterable[Position]) -> list[Position]:
@@ -248,12 +261,10 @@ def _rows_of(stat: FileStat, rows: Iterable[Position]) -> list[Position]:
     return surest + others
 
 
-def _lineage(path: str, stream: StreamConfig) -> str | None:
+def _lineage(path: str, stream: StreamConfig, walker: Walker) -> str | None:
     """The path of the stream that a file belongs to, as the agent would say."""
     from singer.files.lineage import bases, lineage_of  # noqa: PLC0415
-    from singer.files.walk import Walker  # noqa: PLC0415
 
-    walker = Walker(stream.paths, stream.exclude, stream.rotated)
     paths = {sighting.path for sighting in walker.walk().sightings}
     paths.update(base for base in bases(path) if walker.matches(base))
     found = lineage_of(path, paths, rotated_dirs=stream.rotated_dirs, is_rotated=walker.is_rotated)
@@ -267,15 +278,18 @@ def _resolved(
 ) -> int:
     """The offset that was asked for, in bytes. Raises UsageError."""
     from singer.base.config import ReaderType  # noqa: PLC0415
-    from singer.files.placement import line_start_after, line_start_before  # noqa: PLC0415
+    from singer.files.placement import (  # noqa: PLC0415
+        last_line_start,
+        line_start_after,
+        line_start_before,
+    )
 
     asked = options.offset
     if asked == _BEGINNING:
         return 0
     of_lines = stream.reader.type is ReaderType.TEXT
     if asked == _END:
-        start = line_start_before(fd, size) if of_lines else size
-        return size if start is None else start
+        return last_line_start(fd, size) if of_lines else size
     offset = int(asked)
     if offset > size:
         raise UsageError(f"set position: {shown}: offset {offset} is behind its end ({size})")
@@ -283,13 +297,14 @@ def _resolved(
     if before == offset or options.force:
         return offset
     starts = [str(start) for start in (before, line_start_after(fd, offset)) if start is not None]
-    nearest = f"lines begin at {' and '.join(starts)}" if starts else "no line begins within 1 MiB"
-    raise UsageError(
-        f"set position: {shown}: offset {offset} is in the middle of a line: {nearest}; choose one "
-        f"of them, or --force a record that lacks its beginning"
+    nearest = (
+        f"lines begin at {' and '.join(starts)}: choose one of them"
         if starts
-        else f"set position: {shown}: offset {offset} is in the middle of a line: {nearest}; "
-        f"--force a record that lacks its beginning"
+        else "no line begins within 1 MiB of it: choose another one"
+    )
+    raise UsageError(
+        f"set position: {shown}: offset {offset} is in the middle of a line; {nearest}, or --force "
+        f"a record that lacks its beginning"
     )
 
 

@@ -22,6 +22,7 @@ from singer.cli.rows import (
     printable,
     state_directory,
     tell,
+    walker_of,
 )
 
 if TYPE_CHECKING:  # numpy and SQLite are not needed for --help
@@ -212,9 +213,8 @@ def _from_watermarks(config: Config, options: argparse.Namespace) -> Portable:
 def _watermarks_of(stream: StreamConfig, destinations: list[str]) -> Sequence[Position]:
     from singer.base.clock import SystemClock  # noqa: PLC0415
     from singer.files import watermarks  # noqa: PLC0415
-    from singer.files.walk import Walker  # noqa: PLC0415
 
-    walker = Walker(stream.paths, stream.exclude, stream.rotated)
+    walker = walker_of(stream)
     walk = walker.walk()
     for _, fault in walk.faults:
         print(f"singer: stream {stream.name}: {fault}", file=sys.stderr)

@@ -12,8 +12,9 @@ from singer.base.events import Event, Severity
 from singer.cli.arguments import add_config
 
 if TYPE_CHECKING:  # numpy and SQLite are not needed for --help
-    from singer.base.config import Config
+    from singer.base.config import Config, StreamConfig
     from singer.base.position import Position
+    from singer.files.walk import Walker
     from singer.positions.idle import IdleStore
 
 #: The end of the help of every command that changes positions.
@@ -62,6 +63,19 @@ def idle_store(directory: str, options: argparse.Namespace) -> IdleStore:
     from singer.positions.idle import IdleStore  # noqa: PLC0415 # loads SQLite
 
     return IdleStore(directory, dry_run=options.dry_run, clock=SystemClock(), emit=tell)
+
+
+def walker_of(stream: StreamConfig) -> Walker:
+    """What finds the files of a stream."""
+    from singer.files.walk import Walker  # noqa: PLC0415
+
+    return Walker(
+        stream.paths,
+        stream.exclude,
+        stream.rotated,
+        rotated_dirs=stream.rotated_dirs,
+        follow_symlinks=stream.follow_symlinks,
+    )
 
 
 def tell(event: Event) -> None:

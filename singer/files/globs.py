@@ -116,6 +116,20 @@ def acceptor(
     return accepts
 
 
+def enterer(places: Iterable[Place]) -> Callable[[str], bool] | None:
+    """A test whether a walk may enter a subdirectory by its name; None: it enters none."""
+    leading_on = [place for place in places if place.leads_on]
+    if not leading_on:
+        return None
+    return lambda name: any(True for place in leading_on for _ in place.enter(name))
+
+
+def names_of_interest(places: Iterable[Place]) -> list[str] | None:
+    """The names that are written out, if there are no wildcards here; else None."""
+    names = {place.literal for place in places}
+    return None if None in names else sorted(name for name in names if name is not None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pattern:
     """A compiled glob."""

@@ -28,6 +28,7 @@ from singer.files.census import Key
 from singer.files.identity import Verdict, born_before, identify, is_copy
 from singer.files.marks import agrees, tail_agrees
 from singer.files.packed import Examination, Known, examine
+from singer.files.placement import last_line_start
 from singer.files.siblings import Compression, compression
 from singer.files.stat import FileStat, is_shared, stat_fd
 
@@ -36,8 +37,6 @@ _COPYING_NS: Final = 2_000_000_000
 #: A compressed file that is not whole and was not written to for so long never will be.
 _PACKING_NS: Final = 60_000_000_000
 _NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
-#: How far back `start: end` looks for the beginning of the last line.
-_LINE_SEARCH_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -487,7 +486,7 @@ class Inquiry:
             )
         offset = 0
         if verdict is Verdict.NEW and destination in self.at_end:
-            offset = _last_line_start(finding.fd, stat.size)
+            offset = last_line_start(finding.fd, stat.size)
         tail = _before(finding.fd, offset)
         position = replace(
             self._fresh(lineage, destination, identity),
@@ -533,9 +532,3 @@ def _beginning(fd: int, offset: int) -> bytes:
 def _before(fd: int, offset: int) -> bytes:
     length = min(TAIL_BYTES, offset)
     return os.pread(fd, length, offset - length) if length else b""
-
-
-def _last_line_start(fd: int, size: int) -> int:
-    """Where the unfinished last line begins, so that `start: end` never cuts one in two."""
-    length = min(_LINE_SEARCH_BYTES, size)
-    return size - length + os.pread(fd, length, size - length).rfind(b"\n") + 1

@@ -64,6 +64,15 @@ def line_start_before(fd: int, offset: int) -> int | None:
     return offset - length + found + 1
 
 
+def last_line_start(fd: int, size: int) -> int:
+    """Where the unfinished last line of a file of `size` bytes begins: nothing is cut in two.
+
+    The end of the file if the line has more than 1 MiB. Raises ReadError.
+    """
+    start = line_start_before(fd, size)
+    return size if start is None else start
+
+
 def line_start_after(fd: int, offset: int) -> int | None:
     """Where the first line behind `offset` begins, or would begin after the last newline.
 

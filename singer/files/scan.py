@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from stat import S_ISREG
 from typing import Final, NamedTuple
 
 from singer.files.stat import FileStat, stat_again
@@ -38,10 +37,22 @@ class Other(NamedTuple):
 
 @dataclass(slots=True)
 class Contents:
-    """What one scan found: `files` that match, and what else may be of interest."""
+    """What one scan found: `files` that match, and what else may be of interest.
 
+    `unchanged` are files that match and are as they were known: what was asked of them before need
+    not be asked again.
+    """
+
+    unchanged: list[Sighting] = field(default_factory=list)
     files: list[Sighting] = field(default_factory=list)
     others: list[Other] = field(default_factory=list)
+
+    def add(self, path: str, name: str, stat: FileStat, *, accepted: bool) -> None:
+        """Something that was not known, or not like this."""
+        if not stat.is_regular:
+            self.others.append(Other(path, name, stat, accepted))
+        elif accepted:
+            self.files.append(Sighting(path, stat))
 
 
 def scan(
@@ -60,7 +71,7 @@ def scan(
 
     def look() -> Contents:
         contents = Contents()
-        files, others = contents.files, contents.others
+        unchanged = contents.unchanged
         with os.scandir(fd) as entries:
             for entry in entries:
                 name = entry.name
@@ -72,14 +83,15 @@ def scan(
                     and enters(name)
                 ):
                     path = prefix + name
+                    before = known.get(path)
                     try:
-                        answer = stat_again(name, fd, known.get(path))
+                        answer = stat_again(name, fd, before)
                     except _GONE:
                         continue
-                    if not S_ISREG(answer.mode):
-                        others.append(Other(path, name, answer, bool(accepted)))
-                    elif accepted:
-                        files.append(Sighting(path, answer))
+                    if answer is before and accepted:
+                        unchanged.append(Sighting(path, answer))
+                    else:
+                        contents.add(path, name, answer, accepted=bool(accepted))
         return contents
 
     return _steadily(fd, look)
@@ -102,11 +114,7 @@ def look_up(
                 answer = stat_again(name, fd, known.get(path))
             except _GONE:
                 continue
-            accepted = bool(accepts(name))
-            if not answer.is_regular:
-                contents.others.append(Other(path, name, answer, accepted))
-            elif accepted:
-                contents.files.append(Sighting(path, answer))
+            contents.add(path, name, answer, accepted=bool(accepts(name)))
         return contents
 
     return _steadily(fd, look)

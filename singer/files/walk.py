@@ -26,7 +26,7 @@ from singer.files.beneath import open_written_out
 from singer.files.globs import Place
 from singer.files.opening import explain, special
 from singer.files.roots import Descent, Spot, below, find, join
-from singer.files.scan import Other, Sighting, look_up, scan
+from singer.files.scan import Contents, Other, Sighting, look_up, scan
 from singer.files.stat import FileStat, is_shared
 
 #: Longer paths cannot be opened (PATH_MAX, with room for a name): the tree below is left alone.
@@ -132,8 +132,8 @@ class Walker:
     `follow_symlinks`: below a root, links are followed that lead below one of the roots or
     `rotated_dirs`. Raises ValueError for a glob that cannot be compiled.
 
-    `known` of the methods maps paths to what was seen there before: a file of which nothing has
-    changed is sighted with the very same object, which is cheaper.
+    `known` of the methods maps paths to what this walker sighted there before: a file of which
+    nothing has changed is sighted with the very same object, which is cheaper.
     """
 
     def __init__(
@@ -154,9 +154,8 @@ class Walker:
         starts: dict[str, set[Place]] = {}
         for pattern in self._patterns:
             for base, place in pattern.starts():
-                if self._excludes.cover_tree(base):
-                    continue
-                starts.setdefault(base, set()).add(place)
+                if not self._excludes.cover_tree(base):
+                    starts.setdefault(base, set()).add(place)
         #: What is to be found in each root, also by globs that begin in a root above it.
         self._starts: dict[str, _Places] = {}
         for base in sorted(starts):
@@ -228,9 +227,8 @@ class Walker:
             try:
                 if spot is None:
                     return Listing(sightings=(), subdirectories=bases, shared=is_shared(fd))
-                return self._list(
-                    directory, spot, fd, bases, _Found(descent, {} if known is None else known)
-                )
+                found = _Found(descent, {} if known is None else known)
+                return self._list(directory, spot, fd, bases, found)
             except OSError as error:
                 return Listing(
                     sightings=(), subdirectories=frozenset(), fault=_fault(directory, error)
@@ -270,7 +268,7 @@ class Walker:
     def _enter(self, visit: _Visit, found: _Found) -> list[_Visit]:
         """See to one directory; the subdirectories to enter."""
         directory, places, spot, _ = visit
-        names = _names_of_interest(places)
+        names = globs.names_of_interest(places)
         try:
             fd = found.descent.open(spot, os.O_RDONLY if names is None else os.O_PATH)
         except OSError as error:
@@ -284,11 +282,11 @@ class Walker:
             prefix = join(directory, "")
             accepts = globs.acceptor(places, self._excluders(directory, spot))
             if names is None:
-                enters, links = _enterer(places), self._follow_symlinks
+                enters, links = globs.enterer(places), self._follow_symlinks
                 contents = scan(fd, prefix, accepts, enters, found.known, links=links)
             else:
                 contents = look_up(fd, prefix, names, accepts, found.known)
-            found.sightings += self._not_own(contents.files)
+            found.sightings += self._sighted(contents)
             return self._sort_out(contents.others, visit, found)
         except OSError as error:
             found.faults[directory] = _fault(directory, error)
@@ -331,9 +329,9 @@ class Walker:
                 found.special(path, stat, named=any(p.names(name) for p in visit.places))
         return children
 
-    def _not_own(self, files: list[Sighting]) -> list[Sighting]:
-        avoid = self._avoid
-        return [file for file in files if (file.stat.device, file.stat.inode) not in avoid]
+    def _sighted(self, contents: Contents) -> list[Sighting]:
+        """The files that were found, without the agent's own."""
+        return contents.unchanged + [s for s in contents.files if not self._is_own(s.stat)]
 
     def _child(
         self, visit: _Visit, name: str, path: str, spot: Spot, stat: FileStat
@@ -393,7 +391,7 @@ class Walker:
         subdirectories = set(bases)
         links = self._follow_symlinks
         contents = scan(fd, join(directory, ""), _any_name, None, found.known, links=links)
-        sightings = self._not_own(contents.files)
+        sightings = self._sighted(contents)
         for (path, name, stat, _), where in self._resolve(contents.others, spot, found):
             if stat.is_regular:
                 sightings.append(Sighting(path, stat))
@@ -485,20 +483,6 @@ class Walker:
                 nearest = _nearest(base)
                 if below(directory, nearest):
                     yield nearest
-
-
-def _names_of_interest(places: _Places) -> list[str] | None:
-    """The names that are written out, if there are no wildcards here; else None."""
-    names = {place.literal for place in places}
-    return None if None in names else sorted(name for name in names if name is not None)
-
-
-def _enterer(places: _Places) -> Callable[[str], bool] | None:
-    """A test whether a walk may enter a subdirectory; None: it enters none."""
-    leading_on = [place for place in places if place.leads_on]
-    if not leading_on:
-        return None
-    return lambda name: any(True for place in leading_on for _ in place.enter(name))
 
 
 def _any_name(_name: str) -> bool:

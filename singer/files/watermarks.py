@@ -23,7 +23,7 @@ from singer.base.events import Event
 from singer.base.position import Position
 from singer.files.events import WatermarkRefused, WatermarkTaken
 from singer.files.lineage import bases, lineage_of
-from singer.files.opening import explain, open_regular
+from singer.files.opening import explain
 from singer.files.placement import place
 from singer.files.siblings import compression
 from singer.files.stat import FileStat, stat_fd
@@ -109,27 +109,29 @@ def rows(
     paths: Collection[str],
     listing: Sequence[Sighting],
     now_ns: int,
+    open: Callable[[str], int],  # noqa: A002 # as in `Walker`
     is_rotated: Callable[[str], bool] = lambda _: False,
 ) -> Taken:
     """The rows of one stream in one directory, as `listing` has all its regular files.
 
-    `paths` are the stream's paths in it (`heads`), `is_rotated` what its `rotated` globs say. Each
-    path with a watermark gets, for every destination, a row for the file that the watermark is
-    about, and rows at 0 for the files of that path that are younger: the Java agent did not come
-    to them. Older ones are finished, and have no row.
+    `paths` are the stream's paths in it (`heads`), `is_rotated` what its `rotated` globs say;
+    `open` gives a descriptor to read a file with, as `Walker.open` does. Each path with a watermark
+    gets, for every destination, a row for the file that the watermark is about, and rows at 0 for
+    the files of that path that are younger: the Java agent did not come to them. Older ones are
+    finished, and have no row.
     """
     files: dict[str, list[Sighting]] = {}
     for sighting in listing:
         head = lineage_of(sighting.path, paths, is_rotated=is_rotated)
         if head is None and sighting.path in paths:
             head = sighting.path
-        if head is not None and not compression(sighting.path):
+        if head is not None:
             files.setdefault(head, []).append(sighting)
     marks: dict[str, list[str]] = {}
     for sighting in listing:
         for name in heads_of(os.path.basename(sighting.path)):
             marks.setdefault(name, []).append(sighting.path)
-    taking = _Taking(stream, tuple(destinations), files, now_ns)
+    taking = _Taking(stream, tuple(destinations), files, now_ns, open)
     for head in sorted(files):
         taking.take(head, marks.get(os.path.basename(head), ()))
     return Taken(
@@ -163,6 +165,7 @@ def of_stream(
                 paths=heads(listing, walker.matches),
                 listing=listing,
                 now_ns=now_ns,
+                open=walker.open,
                 is_rotated=walker.is_rotated,
             )
             if not taken.unsettled:
@@ -195,6 +198,7 @@ class _Taking:
     destinations: tuple[str, ...]
     files: Mapping[str, Sequence[Sighting]]
     now_ns: int
+    open: Callable[[str], int]
     rows: list[Position] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     unsettled: set[str] = field(default_factory=set)
@@ -208,11 +212,15 @@ class _Taking:
         # Several Java logs may have read the same files for several topics. Which of them is
         # which destination of ours nobody knows: the one that is furthest behind counts.
         claim = min(claims, key=lambda each: each.age)
+        plain = {file.path for file in self.files[head] if not compression(file.path)}
         placed: list[Position] = []
         try:
             for file in self.files[head]:
+                packed = compression(file.path)
                 if file.path == claim.file.path:
                     placed += self._place(file, head, claim.offset)
+                elif packed and file.path.removesuffix(packed.value) in plain:
+                    continue  # it is being made of that one
                 elif file.path == head or file.stat.mtime_ns >= claim.since_ns:
                     placed += self._place(file, head, 0)
         except ReadError as error:
@@ -234,7 +242,7 @@ class _Taking:
     def _claims(self, head: str, watermarks: Iterable[str]) -> Iterator[_Claim]:
         for path in sorted(watermarks):
             try:
-                content, stat = _read(path)
+                content, stat = self._read(path)
             except ReadError as error:
                 self._refuse(head, path, str(error))
                 continue
@@ -254,7 +262,11 @@ class _Taking:
         """The file of the path that a watermark, `written` then, is about."""
         for file in self.files[head]:
             born = file.stat.birth_ns
-            if file.stat.inode == watermark.inode and (born is None or born <= written.mtime_ns):
+            if (
+                file.stat.inode == watermark.inode
+                and (born is None or born <= written.mtime_ns)
+                and not compression(file.path)  # the Java agent read none
+            ):
                 return file
         return None
 
@@ -277,7 +289,7 @@ class _Taking:
 
     def _place(self, file: Sighting, head: str, offset: int) -> list[Position]:
         """The rows of a file for all destinations. Raises ReadError."""
-        fd = open_regular(file.path)
+        fd = self.open(file.path)
         try:
             stat = stat_fd(fd)
             if (stat.device, stat.inode) != (file.stat.device, file.stat.inode):
@@ -295,6 +307,16 @@ class _Taking:
             os.close(fd)
         return [replace(row, destination=destination) for destination in self.destinations]
 
+    def _read(self, path: str) -> tuple[bytes, FileStat]:
+        """The content of a small file, and when it was written. Raises ReadError."""
+        fd = self.open(path)
+        try:
+            return os.pread(fd, _MOST_BYTES, 0), stat_fd(fd)
+        except OSError as error:
+            raise ReadError(f"read {path!r}: {explain(error)}") from error
+        finally:
+            os.close(fd)
+
     def _refuse(self, head: str, watermark: str, cause: str) -> None:
         self.events.append(
             WatermarkRefused(stream=self.stream, path=head, watermark=watermark, cause=cause)
@@ -303,14 +325,3 @@ class _Taking:
 
 def _is_shadow(path: str) -> bool:
     return os.path.basename(path).startswith(_SHADOW)
-
-
-def _read(path: str) -> tuple[bytes, FileStat]:
-    """The content of a small file, and when it was written. Raises ReadError."""
-    fd = open_regular(path)
-    try:
-        return os.pread(fd, _MOST_BYTES, 0), stat_fd(fd)
-    except OSError as error:
-        raise ReadError(f"read {path!r}: {explain(error)}") from error
-    finally:
-        os.close(fd)

@@ -72,7 +72,7 @@ def merge(
     """
     added: list[Position] = []
     replaced: list[tuple[tuple[Position, ...], Position]] = []
-    kept: list[Position] = []
+    kept: dict[int, Position] = {}
     for row in rows:
         known = tuple(
             each for each in lookup(row.stream, [row.identity.inode]) if is_same_file(row, each)
@@ -82,7 +82,7 @@ def merge(
         elif prefer_added and any(replace(each, id=0) != row for each in known):
             replaced.append((known, row))
         else:
-            kept += known
+            kept |= {each.id: each for each in known}
     there = {scan[:2]: scan for scan in recorded}
     added_scans: list[Scan] = []
     kept_scans: list[Scan] = []
@@ -95,7 +95,7 @@ def merge(
     return Merge(
         added=tuple(added),
         replaced=tuple(replaced),
-        kept=tuple(kept),
+        kept=tuple(kept.values()),
         added_scans=tuple(added_scans),
         kept_scans=tuple(kept_scans),
     )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 import pytest
 
 from singer.base.config import Start
+from singer.base.position import FileIdentity
+from singer.files.stat import stat_path
 from tests.cli.host import Host
+from tests.positions.parts import a_position, opened
 
 
 @pytest.fixture
@@ -139,12 +143,48 @@ class TestSet:
         assert host.singer("set", log, "--offset", "20").status == 0
         assert host.run() == [b"late", *lines(22, 25)]
 
+    @pytest.mark.parametrize(
+        ("birth", "device", "known"),
+        [
+            (0, 0, True),
+            (1, 0, False),
+            (0, 1, True),
+            (1, 1, False),
+            (None, 0, True),
+            (None, 1, False),
+        ],
+    )
+    def test_which_row_is_the_file(self, host, birth, device, known):
+        """By device, inode and birth; after a remount the device is another one."""
+        log = host.log("a.log", *TEN)
+        stat = stat_path(log)
+        if stat.birth_ns is None:
+            pytest.skip("this file system tells no birth times")
+        identity = FileIdentity(
+            device=stat.device + device,
+            inode=stat.inode,
+            birth_ns=None if birth is None else stat.birth_ns + birth,
+        )
+        row = a_position(stream="s", destination="out", path=log, identity=identity, offset=30)
+
+        async def fill():
+            os.makedirs(host.state)
+            async with opened(os.path.join(host.state, "positions")) as store:
+                await store.sight([row])
+
+        asyncio.run(fill())
+        (done,) = host.singer(
+            *("set", log, "--offset", "60", "--destination", "out", "--json")
+        ).records()
+        assert done["old_offset"] == (30 if known else None)
+        assert host.run("out") == TEN[6:]
+
     def test_the_middle_of_a_line_wants_force(self, host):
         log = host.log("a.log", *TEN)
         before = host.snapshot()
         done = host.singer("set", log, "--offset", "45")
         assert (done.status, done.out) == (os.EX_USAGE, "")
-        assert "in the middle of a line: lines begin at 40 and 50" in done.err
+        assert "in the middle of a line; lines begin at 40 and 50:" in done.err
         assert host.snapshot() == before
         assert host.singer("set", log, "--offset", "45", "--force").status == 0
         assert host.run() == [TEN[4][5:], *TEN[5:]]
@@ -154,7 +194,7 @@ class TestSet:
         with open(log, "ab") as file:
             file.write(b"held")
         done = host.singer("set", log, "--offset", "104")
-        assert (done.status, "lines begin at 100;" in done.err) == (os.EX_USAGE, True)
+        assert (done.status, "lines begin at 100:" in done.err) == (os.EX_USAGE, True)
 
     def test_a_dry_run_changes_nothing(self, host):
         log = host.log("a.log", *TEN)
@@ -187,13 +227,15 @@ class TestSet:
             (["a.log"], "--offset"),
             (["b.log", "--offset", "0"], "no such file"),
             (["a.txt", "--offset", "0"], "reads it"),
+            (["/etc/hostname", "--offset", "0"], "reads it"),
+            ([".", "--offset", "0"], "reads it"),
             (["a.log", "--offset", "0", "--stream", "x"], "(stream x)"),
             (
                 ["a.log", "--offset", "0", "--stream", "s", "--destination", "x"],
                 "(stream s and destination x)",
             ),
             (["a.log", "--offset", "0", "--destination", "tryout/t"], "embedded clusters"),
-            (["a.log.1.gz", "--offset", "0"], "compressed files are not read"),
+            (["a.log.1.gz", "--offset", "0"], "it is compressed"),
         ],
     )
     def test_usage(self, host, arguments, message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import shutil
@@ -266,6 +267,20 @@ class TestFromJava:
             assert [line for line in writer.arrived if line < b"line 01"] == lines(15, 40)
         host.log("a.log", b"more")
         assert host.run() == [b"more"]
+
+    def test_a_copy_that_was_compressed_is_read_once(self, host):
+        """Truncated after a copy was made: what the Java agent had not read is in the copy."""
+        log = host.log("a.log", *lines(0, 10))
+        self.mark(host, ".web.access.a.log", "a.log", 50)
+        with open(log, "rb") as plain, gzip.open(f"{log}.1.gz", "wb") as packed:
+            packed.write(plain.read())
+        later = os.stat(f"{host.logs}/.web.access.a.log").st_mtime_ns + 10**9
+        os.utime(f"{log}.1.gz", ns=(later, later))
+        os.truncate(log, 0)
+        host.log("a.log", *lines(10, 12))
+        host.singer("import", "--from-singer-java")
+        assert sorted(host.run()) == lines(0, 12)
+        assert host.run() == []
 
     def test_what_has_no_watermark_begins_as_start_says(self, host, left):
         host.singer("import", "--from-singer-java")

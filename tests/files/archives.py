@@ -17,8 +17,8 @@ from singer.files.siblings import Compression
 COMPRESS: Final[Mapping[Compression, Callable[[bytes], bytes]]] = {
     Compression.GZIP: lambda data: gzip.compress(data, mtime=0),
     Compression.ZSTD: zstandard.ZstdCompressor(write_checksum=True).compress,
-    Compression.BZIP2: bz2.compress,
-    Compression.XZ: lzma.compress,
+    Compression.BZIP2: lambda data: bz2.compress(data, 1),
+    Compression.XZ: lambda data: lzma.compress(data, preset=0),
 }
 _DECODER: Final[Mapping[Compression, Callable[[], Any]]] = {
     Compression.GZIP: lambda: zlib.decompressobj(31),

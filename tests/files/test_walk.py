@@ -13,7 +13,7 @@ from singer.base.errors import ReadError
 from singer.files import stat as stat_module
 from singer.files import walk as walk_module
 from singer.files.stat import FileStat, stat_path
-from singer.files.walk import Walk, Walker
+from singer.files.walk import Listing, Walk, Walker
 from tests.files.privileges import STRANGER, needs_root, reads_everything
 from tests.files.swapping import swapping
 
@@ -487,6 +487,9 @@ def test_why_a_file_cannot_be_opened_is_said(root):
     walker = Walker([f"{root}/logs/**/*.log"])
     assert "is a symbolic link" in str(refused(walker, f"{root}/logs/link.log"))
     assert "a symbolic link is in the way" in str(refused(walker, f"{root}/logs/sub/b.log"))
+    assert walker.list_directory(f"{root}/logs/sub") == Listing(
+        sightings=(), subdirectories=frozenset()
+    )
     assert "is a FIFO" in str(refused(walker, f"{root}/logs/fifo.log"))
     gone = refused(walker, f"{root}/logs/gone.log")
     assert isinstance(gone.__cause__, FileNotFoundError)
@@ -523,7 +526,7 @@ def test_a_written_out_directory_behind_a_link_of_others_is_a_fault(root):
         assert path == f"{root}/logs"
         assert f"'{root}/logs' is a symbolic link to 'secret' that user {STRANGER}" in fault
         listing = walker.list_directory(f"{root}/logs")
-        assert (listing.fault, listing.sightings) == (fault, ())
+        assert (listing.fault, listing.sightings, listing.shared) == (fault, (), True)
         assert f"user {STRANGER}" in str(refused(walker, f"{root}/logs/a.log"))
 
 

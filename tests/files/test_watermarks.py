@@ -99,6 +99,7 @@ class Directory:
             paths=watermarks.heads(listing, walker.matches),
             listing=listing,
             now_ns=77,
+            open=walker.open,
             is_rotated=walker.is_rotated,
         )
 
@@ -176,11 +177,21 @@ def test_a_path_that_is_gone_but_for_its_rotated_files(logs):
     assert (row.path, row.offset) == (str(logs.path / "app.log"), 20)
 
 
-def test_compressed_files_have_no_rows(logs):
-    old = logs.log("app.log.2", age=9)
-    logs.log("app.log.1.gz", age=5)
+def test_compressed_files_that_are_younger_are_read(logs):
+    logs.log("app.log.4.gz", age=19)
+    old = logs.log("app.log.3", age=9)
+    logs.log("app.log.2.gz", age=5)
+    logs.log("app.log.1", age=4)
+    logs.log("app.log.1.gz", age=4)  # being made of that
     logs.mark(".x.app.log", old, 20)
-    assert logs.offsets() == {"app.log.2": 20}
+    assert logs.offsets() == {"app.log.3": 20, "app.log.2.gz": 0, "app.log.1": 0}
+
+
+def test_an_offset_in_a_compressed_file_says_nothing(logs):
+    logs.mark(".x.app.log", logs.log("app.log.1.gz"), 20)
+    taken = logs.take("*.log")
+    assert taken.rows == ()
+    assert len(refused(taken)) == 1
 
 
 def test_names_that_only_a_glob_makes_rotated(logs):
@@ -331,6 +342,7 @@ def test_files_that_are_renamed_meanwhile_are_unsettled(logs):
             paths={str(head), str(other)},
             listing=listing,
             now_ns=1,
+            open=walker.open,
         )
 
     taken = take()
@@ -339,6 +351,23 @@ def test_files_that_are_renamed_meanwhile_are_unsettled(logs):
     logs.log("app.log")  # and another takes its place
     assert take().unsettled == {str(head)}
     assert logs.offsets("*.log") == {"app.log.1": 40, "app.log": 0, "b.log": 30}
+
+
+def test_a_file_that_is_truncated_meanwhile_is_read_from_the_beginning(logs):
+    head = logs.log("app.log")
+    logs.mark(".x.app.log", head, 40)
+    walker = Walker([str(head)])
+    listing = walker.list_directory(str(logs.path)).sightings
+    os.truncate(head, 39)
+    taken = watermarks.rows(
+        stream="s",
+        destinations=("out",),
+        paths={str(head)},
+        listing=listing,
+        now_ns=1,
+        open=walker.open,
+    )
+    assert [(row.offset, row.tail.length) for row in taken.rows] == [(0, 0)]
 
 
 def test_nothing_is_left_open_and_nothing_written(logs):

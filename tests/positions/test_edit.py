@@ -54,6 +54,11 @@ def test_what_is_there_stays():
     assert found.edit == Edit(write=(new,))
 
 
+def test_what_stays_is_counted_once():
+    known = replace(ROW, id=3)
+    assert merged([ROW, ROW], [known]).kept == (known,)
+
+
 def test_what_is_there_gives_way():
     known, given = replace(ROW, id=3, offset=1), replace(ROW, offset=2)
     twin = replace(known, id=4, identity=replace(ROW.identity, birth_ns=None))

@@ -253,7 +253,7 @@ class Rig:
                 partition_ceiling=partial(
                     budget.partition, name, "t", priority=self.config.priority
                 ),
-                file_ceiling=budget.file,
+                file_ceiling=partial(budget.file, name),
                 dead_letters=self.dead_letters,
                 rotate_grace_seconds=self.config.rotate_grace,
                 flush_partial_after_seconds=self.config.flush_partial_after,
