@@ -189,6 +189,26 @@ def test_archived_several_times_while_stopped_under_names_of_a_glob(rig, logs, t
     expect(agent, lines(0, 50))
 
 
+@RUNNING
+def test_logrotate_sets_a_log_aside_that_was_there_before_its_own(rig, logs, running):
+    """`create`, and an application that was faster: `app.log-YYYYMMDDHH.backup` has its lines."""
+    log = logs / "app.log"
+    append(log, lines(0, 10))
+    agent = rig().start()
+    expect(agent, lines(0, 10))
+    if not running:
+        agent.stop()
+    log.rename(logs / "app.log.1")
+    append(log, lines(10, 20))
+    later(log, 1)
+    log.rename(logs / "app.log-2026013117.backup")
+    append(log, lines(20, 30))
+    later(log, 2)
+    if not running:
+        agent.start()
+    expect(agent, lines(0, 30))
+
+
 # --- names go round -------------------------------------------------------------------------------
 
 

@@ -206,3 +206,46 @@ def test_a_hole_too_long_for_a_record_is_kept_with_its_line(rig, logs):
     expect(agent, lines(0, 100) + lines(101, 110))
     letters = b"".join(letter.payload for letter in read_dead_letters(agent.state.dead_letters))
     assert letters.rstrip(b"\n") == bytes(hole) + lines(100, 101)[0]
+
+
+# --- copied and not truncated -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("glob", ["app.log", "app.log*"], ids=["path", "glob"])
+@pytest.mark.parametrize("unread", [0, 10], ids=["all read", "some unread"])
+def test_copied_while_stopped_and_written_on(rig, logs, glob, unread):
+    """logrotate's `copy`: the file itself goes on, and the copy holds nothing else."""
+    log = logs / "app.log"
+    append(log, lines(0, 100))
+    agent = rig(glob).start()
+    expect(agent, lines(0, 100))
+    agent.stop()
+    append(log, lines(100, 100 + unread))
+    shutil.copyfile(log, logs / "app.log.1")
+    append(log, lines(100 + unread, 120))
+    agent.start()
+    expect(agent, lines(0, 120))
+    append(log, lines(120, 130))
+    expect(agent, lines(0, 130))
+
+
+@pytest.mark.parametrize("glob", ["app.log", "app.log*"], ids=["path", "glob"])
+def test_copied_while_running_and_written_on_and_a_restart(rig, logs, glob):
+    """The copy is shorter than what was delivered by then, and is still nothing new."""
+    log = logs / "app.log"
+    append(log, lines(0, 100))
+    agent = rig(glob).start()
+    expect(agent, lines(0, 100))
+    shutil.copyfile(log, logs / "app.log.1")
+    append(log, lines(100, 120))
+    expect(agent, lines(0, 120))
+    agent.stop()
+    shutil.copyfile(log, logs / "app.log.2")
+    append(log, lines(120, 130))
+    agent.start()
+    expect(agent, lines(0, 130))
+    agent.stop()
+    agent.start()
+    agent.run_until_caught_up()
+    append(log, lines(130, 140))
+    expect(agent, lines(0, 140))

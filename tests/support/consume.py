@@ -154,6 +154,19 @@ class Collector:
             lambda: f"{values} different records came: {len(self._distinct())} did",
         )
 
+    def wait_for_these(self, values: set[bytes], deadline_seconds: float) -> None:
+        """Wait until each of `values` came, whatever else did."""
+
+        def enough() -> bool:
+            self._check()
+            return self.count >= len(values) and values <= self._distinct()
+
+        wait_until(
+            enough,
+            deadline_seconds,
+            lambda: f"{len(values)} records came: {len(values & self._distinct())} did",
+        )
+
     def close(self) -> Arrived:
         """Stop and return all that came."""
         self._closing.set()
