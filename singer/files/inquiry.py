@@ -243,7 +243,7 @@ class Inquiry:
             and not self._shortened(row, found)
         )
         for finding in list(found):
-            likeness = self._likeness(finding)
+            likeness = self._likeness(finding, found)
             if likeness is _Likeness.COPY:
                 copies.append(finding.suspect)
                 self._drop(finding, found)
@@ -273,37 +273,50 @@ class Inquiry:
         found.remove(finding)
         os.close(finding.fd)
 
-    def _likeness(self, finding: Finding) -> _Likeness:
+    def _likeness(self, finding: Finding, found: Sequence[Finding]) -> _Likeness:
         """Whether a sibling without a past is the copy that copytruncate makes of the live file.
 
         Then what it holds is delivered from the file itself, or, once that is truncated, from where
-        the row that moves here says. A copy is younger than what it is a copy of, not longer, and
-        the same at both ends; while it is being written, its beginning must do.
+        the row that moves here says.
         """
-        suspect, stat = finding.suspect, finding.stat
-        live = self.live.get(suspect.lineage)
-        if live is None or suspect.current or not finding.is_new or finding.packed:
+        suspect = finding.suspect
+        if suspect.current or not finding.is_new or finding.packed:
             return _Likeness.OTHER
+        known = [f for f in found if f.suspect.path == suspect.lineage and not f.is_new]
+        live = self.live.get(suspect.lineage)
         try:
+            if known:
+                rows = [entry.position for entry in known[0].entries.values()]
+                return self._compare(finding, known[0].fd, rows)
+            if live is None:
+                return _Likeness.OTHER
             fd = self.open(suspect.lineage)
+            try:
+                there = os.fstat(fd)
+                if (there.st_dev, there.st_ino) != live.key:
+                    return _Likeness.MOVING
+                return self._compare(finding, fd, live.rows)
+            finally:
+                os.close(fd)
         except ReadError:
             return _Likeness.MOVING
-        try:
-            there = stat_fd(fd)
-            if (there.device, there.inode) != live.key:
-                return _Likeness.MOVING
-            if born_before(stat, there.birth_ns):
-                return _Likeness.OTHER
-            if stat.size > there.size:
-                # Not its copy, unless it was cut since: then its own pipeline sees to the copy.
-                cut = not self.rewritten and any(row.offset > there.size for row in live.rows)
-                return _Likeness.UNCLEAR if cut else _Likeness.OTHER
-            if not _same_ends(finding.fd, fd, stat.size):
-                return _Likeness.OTHER
         except OSError:
             return _Likeness.UNCLEAR
-        finally:
-            os.close(fd)
+
+    def _compare(self, finding: Finding, live: int, rows: Sequence[Position]) -> _Likeness:
+        """A copy is younger than the live file, not longer, and the same at both ends.
+
+        While it is being written, its beginning must do. Raises OSError.
+        """
+        stat, there = finding.stat, stat_fd(live)
+        if born_before(stat, there.birth_ns):
+            return _Likeness.OTHER
+        if stat.size > there.size:
+            # Not its copy, unless it was cut since: then its own pipeline sees to the copy.
+            cut = not self.rewritten and any(row.offset > there.size for row in rows)
+            return _Likeness.UNCLEAR if cut else _Likeness.OTHER
+        if not _same_ends(finding.fd, live, stat.size):
+            return _Likeness.OTHER
         if stat.size >= TAIL_BYTES:
             return _Likeness.COPY
         fresh = self.now_ns - stat.mtime_ns < _COPYING_NS
