@@ -494,7 +494,8 @@ class Pipeline:
         """Whether a final file was read to its end, and younger ones still wait for it."""
         if self.file.final_since is None or self.reading_done:
             return False
-        return self._source.complete and (not self.held or self.destination.once)
+        # An archive that is cut off may stay so for ever: nobody waits for the rest of it.
+        return not self.held or self.destination.once or not self._source.complete
 
     async def _all_committed(self) -> bool:
         """Wait until all that was sent is committed; False if some of it failed and is rewound.

@@ -6,10 +6,12 @@ import lzma
 import os
 import shutil
 import subprocess
+import time
 
 import pytest
 import zstandard
 
+from singer.base.config import Rotated
 from singer.base.events import FileDamaged
 from tests.support.logs import append, expect, later, lines
 
@@ -120,6 +122,27 @@ def test_an_archive_that_is_being_written_waits_until_it_is_whole(rig, logs):
     with archive.open("ab") as file:
         file.write(content[len(content) // 2 :])
     expect(agent, lines(0, 400))
+
+
+def test_an_archive_that_stays_cut_off_holds_up_nobody(rig, logs):
+    log = logs / "app.log"
+    append(log, lines(0, 30))
+    agent = rig(rotated_files=Rotated.ALL).start()
+    expect(agent, lines(0, 30))
+    assert agent.stop()
+    append(log, lines(30, 400))
+    archive = pack(rotate(log))
+    os.truncate(archive, archive.stat().st_size // 2)
+    minutes_ago = time.time_ns() - 120 * 10**9
+    os.utime(archive, ns=(minutes_ago, minutes_ago))
+    append(log, lines(400, 410))
+    agent.start()
+    agent.run_until(lambda: lines(409, 410)[0] in agent.writer.arrived, "the live file is read")
+    agent.run_until_caught_up()
+    rest = agent.writer.arrived[30:-10]
+    assert agent.writer.arrived[-10:] == lines(400, 410)
+    assert 0 < len(rest) < 370
+    assert rest == lines(30, 30 + len(rest)), "whole lines only"
 
 
 def test_the_real_gzip_on_a_file_that_is_read(rig, logs):

@@ -2,8 +2,9 @@
 
     P + (.N | -DATE | .DATE | -EPOCH | .EPOCH) [+ .gz | .zst | .bz2 | .xz]
 
-as logrotate, log4j, logback and the logging of Python and Go name them. A name like `app.log2`,
-`app.log.bak` or `app.log-old` is a file of its own.
+or P-YYYYMMDDHH.backup (a log that was there before logrotate's own), as logrotate, log4j, logback
+and the logging of Python and Go name them. A name like `app.log2`, `app.log.bak` or `app.log-old`
+is a file of its own.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ _DATE: Final = (
 _EPOCH: Final = r"\d{10}(?:\d{3})?"
 #: lumberjack's and others' `.N` have at most a few digits, but leading zeros (`.001`).
 _SUFFIX: Final = re.compile(
-    rf"(?:\.\d{{1,9}}|[-.](?:{_DATE}|{_EPOCH}))(?:\.gz|\.zst|\.bz2|\.xz)?", re.ASCII
+    rf"(?:\.\d{{1,9}}|[-.](?:{_DATE}|{_EPOCH})|-\d{{10}}\.backup)(?:\.gz|\.zst|\.bz2|\.xz)?",
+    re.ASCII,
 )
 _COMPRESSIONS: Final = tuple((each.value, each) for each in Compression)
 
