@@ -213,6 +213,7 @@ class Rig:
         )
         await self.positions.open()
         self.wakeup = Wakeup(self.loop, emit)
+        self.turns = Turns()
         services = Services(
             loop=self.loop,
             spawn=self._spawn,
@@ -221,7 +222,7 @@ class Rig:
             threads=DeviceThreads(),
             wakeup=self.wakeup,
             breaker=self.breaker,
-            turns=Turns(),
+            turns=self.turns,
         )
         self.dead_letters = DeadLetters(
             self.state.dead_letters, max_bytes=1 << 20, files=2, emit=emit, clock=clock
