@@ -59,6 +59,8 @@ class Lookout:
         self._rescan_seconds = rescan_seconds
         self._random = rng
         self._beside: dict[str, frozenset[str]] = {}  # by directory, rotated names seen there
+        self._unreported: Changes = {}
+        self._rotated: set[str] = set()
         self._watched: set[str] = set()
         self._complaints: dict[str, str] = {}
         self._complained: dict[str, str] = {}
@@ -140,7 +142,7 @@ class Lookout:
         self.directories = frozenset()
         self._beside = {d: names for d, names in self._beside.items() if d in walk.directories}
         self._mind(walk)
-        await self._report(changes, set(), True)
+        await self._hand_on(changes, set(), everywhere=True)
 
     def _walk(self) -> tuple[Walk, Changes]:
         walk = self._walker.walk(self.census.stats)
@@ -150,7 +152,15 @@ class Lookout:
         walks, changes, rotated = await self.in_thread(self._list, directories)
         for walk in walks:
             self._mind(walk)
-        await self._report(changes, rotated, False)
+        await self._hand_on(changes, rotated, everywhere=False)
+
+    async def _hand_on(self, changes: Changes, rotated: set[str], *, everywhere: bool) -> None:
+        """Report, with what a report that failed did not come to."""
+        self._unreported |= changes
+        self._rotated |= rotated
+        await self._report(dict(self._unreported), set(self._rotated), everywhere)
+        self._unreported.clear()
+        self._rotated.clear()
 
     def _list(self, directories: set[str]) -> tuple[list[Walk], Changes, set[str]]:
         """Look at directories, and below those in them that were not there before."""

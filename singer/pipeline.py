@@ -174,7 +174,7 @@ class Pipeline:
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
-        unread = max(0, self._source.unread(size))
+        unread = 0 if self.file.packed else max(0, self._source.unread(size))
         lost = unread + self._source.held + sum(t.end - t.start for t in self._tickets)
         account = self.destination.account
         account.read += unread
@@ -653,6 +653,8 @@ class Pipeline:
                     )
                 )
                 await asyncio.sleep(delay)
+        if ticket not in self._tickets:
+            return  # given up meanwhile: accounted for
         account = self.destination.account
         account.dead_lettered += buried
         account.skipped.update(skipped)

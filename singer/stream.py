@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from singer.base.backoff import Backoff
 from singer.base.config import Rotated, Start, StreamConfig
-from singer.base.errors import StateError
+from singer.base.errors import ReadError, StateError
 from singer.base.events import (
     FileFound,
     FileGivenUp,
@@ -148,8 +148,10 @@ class Stream:
         self._unseen: set[Key] = set()  # open, at their paths as far as is known, and not seen
         self._waiting: dict[str, None] = {}  # paths whose files wait for a descriptor
         self._wait_was_said = False
+        self._scan_is_whole = True  # else the last inquiry failed, and is still to be made
         self._admitting = 0  # files that are open, and whose pipelines do not exist yet
         self._copies: dict[str, set[Key]] = {}  # by path, copies of the file that is there
+        self._blind: set[str] = set()  # directories that could not be listed at the last inquiry
         self._vacated: set[str] = set()
         self._look_again: set[str] = set()
         self._stock_taking = asyncio.Lock()
@@ -175,6 +177,7 @@ class Stream:
             self.scanned.is_set()
             and not self._rewrites
             and not self._waiting
+            and self._scan_is_whole
             and all(tracked.quiet for tracked in self._open.values())
         )
 
@@ -228,7 +231,7 @@ class Stream:
     def deleted_files(self) -> Iterator[Deleted]:
         """The open files that are deleted."""
         for key, tracked in self._open.items():
-            if tracked.file.deleted:
+            if tracked.file.deleted and not tracked.rewriting:
                 yield Deleted(
                     since=tracked.file.final_since or 0.0,
                     nbytes=tracked.stat.size,
@@ -255,7 +258,8 @@ class Stream:
         if everywhere:
             await self._sweep()
             self._descriptors.review()
-            self.scanned.set()
+            if self._scan_is_whole:
+                self.scanned.set()
 
     async def _take_stock(self, changes: Changes) -> None:
         """Compare what is seen with what is open; find out about the rest."""
@@ -278,10 +282,13 @@ class Stream:
         if fresh or self._vacated or self._first_scan_of is None:
             try:
                 await self._inquire(fresh)
+                self._scan_is_whole = True
                 self._store_backoff.reset()
-            except StateError as error:
+            except (StateError, ReadError) as error:
                 # What is fresh now is not again: its paths are looked at in full next time.
-                self._vacated.update(sighting.path for sighting in fresh)
+                self._scan_is_whole = False
+                paths = {sighting.path for sighting in fresh} | self._at.keys()
+                self._vacated.update(self._lineage(s.path, paths) or s.path for s in fresh)
                 self._services.loop.call_later(self._scan_failed(error), self._lookout.look_soon)
 
     async def _locate(self, changes: Changes) -> None:
@@ -299,7 +306,7 @@ class Stream:
             if self._at.get(file.path) is tracked:
                 was_at[file.path] = tracked
             if sighting is None:
-                links, where = left.get(key, (0, ""))
+                links, where = left.get(key, (1, file.seen_at))
                 if file.final_since is not None:
                     pass
                 elif links and where == file.seen_at and taken(where) is None:
@@ -340,7 +347,7 @@ class Stream:
             for pipeline in tracked.pipelines.values():
                 pipeline.finish_reading()  # who waits for its end would wait for ever
 
-    def _scan_failed(self, error: StateError) -> float:
+    def _scan_failed(self, error: StateError | ReadError) -> float:
         """Say so; seconds to wait before the next attempt."""
         delay = self._store_backoff.next()
         self._services.emit(
@@ -391,7 +398,24 @@ class Stream:
             )
             for s in fresh
         }
-        by_path = await self._past(suspects, destinations)
+        asked, self._vacated = self._vacated, set()
+        try:
+            return await self._ask(suspects, asked, homeless, destinations)
+        except BaseException:
+            self._vacated |= asked
+            raise
+
+    async def _ask(
+        self,
+        suspects: dict[Key, Suspect],
+        asked: set[str],
+        homeless: Position | None,
+        destinations: Collection[str],
+    ) -> Collection[str]:
+        """Ask about suspects, and about all files of the paths `asked`."""
+        name, store = self.config.name, self._store
+        assert self._first_scan_of is not None
+        by_path = await self._past(suspects, asked, destinations)
         rows = await store.lookup(name, sorted({inode for _, inode in suspects}))
         self._drop_finished(suspects, rows)
         known = {
@@ -404,6 +428,8 @@ class Stream:
             for row in (row for rows_of_path in by_path.values() for row in rows_of_path)
             if (row.identity.inode, row.identity.birth_ns) not in known
             and row.destination in self._destinations
+            # What cannot be seen now may be where it was.
+            and not self._blind & {os.path.dirname(row.path), *self.config.rotated_dirs}
         ]
         at_end = self.config.start is Start.END and not self._positions_lost
         inquiry = Inquiry(
@@ -421,7 +447,6 @@ class Stream:
             now_ns=self._now_ns(),
             open=self._walker.open,
         )
-        self._vacated.clear()
         admitted: list[tuple[Finding, dict[str, Position]]] = []
         again: set[str] = set()
         try:
@@ -584,8 +609,11 @@ class Stream:
     ) -> list[Sighting]:
         """All regular files of some directories that some destination could read and does not."""
         found = []
+        self._blind.clear()
         for directory in sorted(directories):
             listing = await self._lookout.in_thread(self._walker.list_directory, directory)
+            if listing.fault:
+                self._blind.add(directory)
             for sighting in listing.sightings:
                 key = (sighting.stat.device, sighting.stat.inode)
                 tracked, dormant = self._open.get(key), self._dormant.get(key)
@@ -596,7 +624,10 @@ class Stream:
         return found
 
     async def _past(
-        self, suspects: dict[tuple[int, int], Suspect], destinations: Collection[str]
+        self,
+        suspects: dict[Key, Suspect],
+        asked: set[str],
+        destinations: Collection[str],
     ) -> dict[str, list[Position]]:
         """The rows of all paths in question; adds their rotated files to the suspects.
 
@@ -607,7 +638,7 @@ class Stream:
         """
         name, store = self.config.name, self._store
         first = not self.scanned.is_set()
-        paths = {suspect.lineage for suspect in suspects.values()} | self._vacated
+        paths = {suspect.lineage for suspect in suspects.values()} | asked
         beside: list[Sighting] = []
         if first:
             directories = {*self._lookout.directories, *self.config.rotated_dirs}
@@ -733,7 +764,9 @@ class Stream:
             tracked.pipelines[destination] = self._pipeline(tracked, position, entry, older)
         self._open[file.key] = tracked
         self._forget_dormant(file.key)
-        self._youngest[file.path] = tracked
+        young = self._youngest.get(file.path)
+        if suspect.current or young is None or young.file.final_since is not None:
+            self._youngest[file.path] = tracked
         if suspect.current:
             self._at[file.path] = tracked
         else:
@@ -798,7 +831,7 @@ class Stream:
                     if await self._replace(tracked, old):
                         break
                 await asyncio.sleep(_ROTATION_SECONDS)
-            except StateError as error:
+            except (StateError, ReadError) as error:
                 await asyncio.sleep(self._scan_failed(error))
         tracked.rewriting.discard(old.position.destination)
         tracked.pipelines[old.position.destination].wake()
@@ -875,6 +908,12 @@ class Stream:
         if not file.remote:  # else that of the last look must do: it is not asked here
             size, written_ns = file.state()
             stat = stat._replace(size=size, mtime_ns=written_ns)
+            if file.packed is None and any(
+                pipeline.read_offset != size for pipeline in tracked.pipelines.values()
+            ):
+                for pipeline in tracked.pipelines.values():
+                    pipeline.wake()  # it grew, and the word of it is still under way
+                return
         for pipeline in tracked.pipelines.values():
             pipeline.retire()
         # Where a destination is left out (quarantined), nothing says that the file is finished.
@@ -951,8 +990,17 @@ class Stream:
 
 
 def _whereabouts(files: Iterable[OpenFile]) -> dict[Key, tuple[int, str]]:
-    """By file, how many names lead to it, and the one the kernel knows. Blocks."""
-    return {file.key: file.whereabouts() for file in files}
+    """By file, how many names lead to it, and the one the kernel knows. Blocks.
+
+    What cannot be told (a stale handle, a file that was closed meanwhile) is as it was.
+    """
+    found = {}
+    for file in files:
+        try:
+            found[file.key] = file.whereabouts()
+        except OSError:
+            found[file.key] = (1, file.seen_at)
+    return found
 
 
 def _portions(

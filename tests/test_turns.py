@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from singer.base.config import Priority
 from singer.turns import TURN_BYTES, WEIGHTS, Order, Share, Turns
-from tests.support.rig import Rig, SlowDisk
+from tests.support.rig import LoopbackWriter, Rig, SlowDisk
 
 WINDOW = 1 << 20
 PRIORITIES = st.sampled_from(list(Priority))
@@ -219,6 +219,41 @@ def test_a_turn_that_is_free_is_had_without_waiting():
         raise AssertionError("it waited")
 
 
+def test_a_turn_that_comes_with_the_cancellation_goes_on():
+    async def scenario():
+        turns = Turns()
+        first, second, third = (turns.share(Priority.NORMAL) for _ in range(3))
+        await turns.begin(first)
+        waiting = asyncio.create_task(turns.begin(second))
+        await asyncio.sleep(0)
+        turns.end(first)  # it is the second's now
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await asyncio.wait_for(turns.begin(third), 1)
+
+    asyncio.run(scenario())
+
+
+def test_between_two_turns_the_loop_comes_round():
+    async def scenario():
+        turns, had = Turns(), []
+
+        async def take(name):
+            share = turns.share(Priority.NORMAL)
+            await turns.begin(share)
+            had.append(name)
+            share.nbytes = 1
+            turns.end(share)
+
+        tasks = [asyncio.create_task(take(name)) for name in "abc"]
+        await asyncio.sleep(0)
+        assert had == ["a"], "all were ready, and only one had its turn"
+        await asyncio.gather(*tasks)
+        assert had == ["a", "b", "c"]
+
+    asyncio.run(scenario())
+
+
 def test_a_place_is_kept_by_who_gives_the_turn_back_unused():
     async def scenario():
         turns = Turns()
@@ -231,6 +266,9 @@ def test_a_place_is_kept_by_who_gives_the_turn_back_unused():
         second.nbytes = 100
         turns.end(second)
         assert second.mark == 100 + TURN_BYTES
+        await turns.begin(second)
+        turns.end(second)
+        assert second.mark == 100 + TURN_BYTES, "what was read counts once"
 
     asyncio.run(scenario())
 
@@ -274,12 +312,78 @@ def test_a_small_file_comes_between_the_windows_of_many_busy_ones(tmp_path):
         agent.kill()
 
 
+class SlowWriter(LoopbackWriter):
+    """Acknowledges after a while, and looks that what is sent is sent in a turn."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.up = False
+        self.seconds = seconds
+        self.rig = None
+
+    def send(self, batch, route):
+        assert self.rig.turns._running is not None, "sent in a turn"
+        asyncio.get_running_loop().call_later(self.seconds, self.settle)
+        return super().send(batch, route)
+
+
+def test_where_many_wait_for_room_windows_are_not_read_twice(tmp_path):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    for number in range(8):
+        fill(logs / f"busy-{number}.log", 8)
+    writer = SlowWriter(0.005)
+    agent = Rig(
+        str(tmp_path / "state"),
+        [str(logs / "*.log")],
+        writers={"out": writer},
+        max_record=200_000,
+        memory=12 << 20,  # 3 MiB for the partition
+    )
+    writer.rig = agent.start()
+    try:
+        agent.run_until_caught_up()
+        account = agent.ledger.account("s", "out")
+        assert account.delivered == 8 * 80 * len(LINE + b"\n")
+        assert account.rewound < account.delivered / 4
+        assert [p._hint for p in agent.stream.pipelines] == [()] * 8, "at rest it is forgotten"
+    finally:
+        agent.kill()
+
+
+def test_who_waits_for_memory_does_not_keep_the_turn(tmp_path):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    fill(logs / "app.log", 8)
+    stalled, other = LoopbackWriter(), LoopbackWriter()
+    stalled.up = False
+    agent = Rig(
+        str(tmp_path / "state"),
+        [str(logs / "*.log")],
+        writers={"stalled": stalled, "other": other},
+        max_record=200_000,
+        memory=8 << 20,
+    )
+    agent.start()
+    try:
+        agent.run_until(lambda: len(other.arrived) == 80, "all lines at the other one")
+        assert 0 < stalled.under_way < 8
+    finally:
+        agent.kill()
+
+
 def test_a_cold_read_does_not_keep_the_turn(tmp_path, monkeypatch):
     logs = tmp_path / "logs"
     logs.mkdir()
     disk = SlowDisk(monkeypatch)
-    agent = Rig(str(tmp_path / "state"), [str(logs / "*.log")], max_record=200_000)
-    agent.start()
+    writer = SlowWriter(0.0)
+    agent = Rig(
+        str(tmp_path / "state"),
+        [str(logs / "*.log")],
+        writers={"out": writer},
+        max_record=200_000,
+    )
+    writer.rig = agent.start()
     try:
         agent.run_until_caught_up()
         disk.arm()

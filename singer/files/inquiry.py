@@ -262,7 +262,11 @@ class Inquiry:
             found=tuple(found),
             failed=tuple(failed),
             unsettled=frozenset(unsettled),
-            homeless=tuple(row for row in nowhere if row.path not in unsettled),
+            homeless=tuple(
+                row
+                for row in nowhere
+                if row.path not in unsettled | {suspect.lineage for suspect, _ in failed}
+            ),
             copies=tuple(copies),
             unclear=frozenset(unclear),
             refused=frozenset(refused),
@@ -352,7 +356,7 @@ class Inquiry:
             destination: row
             for destination in self.destinations
             for row in rows.get((destination, stat.inode), ())
-            if row.identity.birth_ns == stat.birth_ns or row.identity.birth_ns is None
+            if row.identity.birth_ns == stat.birth_ns
         }
         lost = [row for row in homeless if row.path == lineage and row.id not in housed]
         busy = self.busy.get(lineage, ())
@@ -378,7 +382,15 @@ class Inquiry:
             return _Likeness.UNCLEAR
         for destination in self.destinations:
             row = own.get(destination)
-            if row is None or (row.id not in tails and row.resume != READ_TO_END):
+            if row is None or (
+                row.id not in tails
+                and not (
+                    row.resume == READ_TO_END
+                    and row.identity.fingerprint.length
+                    and row.identity.fingerprint.agrees(examined.head)
+                    and row.offset == examined.length
+                )
+            ):
                 homes = [r for r in lost if r.destination == destination and r.id in tails]
                 row = max(homes, key=lambda r: r.offset, default=None)
             finding.entries[destination] = self._packed_entry(
@@ -403,7 +415,7 @@ class Inquiry:
             return Entry(verdict=Verdict.NEW, position=position, tail=b"", head=b"", keep=False)
         kept = replace(identity, fingerprint=row.identity.fingerprint)
         ended = row.offset == examined.length
-        position = replace(row, identity=kept, resume=READ_TO_END if ended else row.resume)
+        position = replace(row, identity=kept, resume=READ_TO_END if ended else b"")
         return Entry(
             verdict=Verdict.RESUME,
             position=position,

@@ -225,6 +225,7 @@ class Rig:
         )
         await self.positions.open()
         self.wakeup = Wakeup(self.loop, emit)
+        self.turns = Turns()
         services = Services(
             loop=self.loop,
             spawn=self._spawn,
@@ -233,7 +234,7 @@ class Rig:
             threads=DeviceThreads(emit, patience_seconds=PATIENCE_SECONDS),
             wakeup=self.wakeup,
             breaker=self.breaker,
-            turns=Turns(),
+            turns=self.turns,
         )
         self.dead_letters = DeadLetters(
             self.state.dead_letters, max_bytes=1 << 20, files=2, emit=emit, clock=clock
