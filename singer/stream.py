@@ -977,7 +977,7 @@ class Stream:
     def _stirred(self, dormant: _Dormant) -> None:
         """A closed file may have changed: look."""
         dormant.watched = False
-        if dormant.seen_at not in self._lookout.census.stats:
+        if self._lookout.census.at(dormant.seen_at) is None:
             self._vacated.add(dormant.path)
         self._lookout.look_soon(os.path.dirname(dormant.seen_at))
 
