@@ -33,7 +33,8 @@ class Agenda:
     def take(self, room: int) -> set[str]:
         """The paths to ask about now. Who cannot ask gives them back with `ask`.
 
-        Of those that wait, the first whose files fit into `room` descriptors; one at least, if any.
+        Of those that wait, the first for whose files there are `room` descriptors; the last of them
+        may want more.
         """
         taken, self._now = self._now, set()
         for path in list(self._waiting):
