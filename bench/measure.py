@@ -57,12 +57,9 @@ def median(usages: Iterable[Usage]) -> Usage:
 
 
 def cpu_ns(pid: int) -> int:
-    """CPU a live process has used up to now, all its threads, to the nanosecond (schedstat)."""
-    total = 0
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as file:
-            total += int(file.read().split()[0])
-    return total
+    """CPU a live process has used up to now, all its threads, those that ended included."""
+    # clock_getcpuclockid(3): the process's clock, by the kernel's own scheduler.
+    return time.clock_gettime_ns(~pid << 3 | 2)
 
 
 def core_share(pid: int, seconds: float) -> float:

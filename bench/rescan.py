@@ -44,6 +44,7 @@ def rescan(bootstrap: str, *, files: int, directories: int, seconds: float) -> R
                 work, bootstrap, glob, {}, agent={"rescan": f"{interval:g}s"}
             )
             with running.probed(config, work) as (process, progress):
+                running.await_found(progress, paths, _DELIVER_SECONDS)
                 if not shares:  # the second one knows them
                     running.await_delivered(progress, paths, _DELIVER_SECONDS)
                 time.sleep(min(_SETTLE_SECONDS, seconds))

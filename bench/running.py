@@ -8,7 +8,7 @@ import sys
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -90,6 +90,18 @@ def probed(config: str, work: str) -> Iterator[tuple[subprocess.Popen[bytes], Pr
     progress.read()
 
 
+def await_found(progress: Progress, paths: Iterable[str], deadline_seconds: float) -> None:
+    """Wait until each file was taken on. Raises RuntimeError."""
+    left = set(paths)
+
+    def done() -> bool:
+        progress.read()
+        left.difference_update(progress.found_ns)
+        return not left
+
+    _await(done, deadline_seconds, lambda: f"{len(left)} files were not found")
+
+
 def await_delivered(progress: Progress, paths: Iterable[str], deadline_seconds: float) -> None:
     """Wait until something of each file is acknowledged. Raises RuntimeError."""
     await_ends(progress, dict.fromkeys(paths, 1), deadline_seconds)
@@ -104,8 +116,12 @@ def await_ends(progress: Progress, ends: Mapping[str, int], deadline_seconds: fl
         left.difference_update([path for path in left if progress.end(path) >= ends[path]])
         return not left
 
+    _await(done, deadline_seconds, lambda: f"{len(ends) - len(left)} of {len(ends)} files")
+
+
+def _await(done: Callable[[], bool], deadline_seconds: float, what: Callable[[], str]) -> None:
     try:
-        wait_until(done, deadline_seconds, lambda: f"{len(ends) - len(left)} of {len(ends)} files")
+        wait_until(done, deadline_seconds, what)
     except AssertionError as error:
         raise RuntimeError(f"deliver: {error}") from error
 

@@ -19,13 +19,12 @@ _WALKS: Final = 20
 def main(glob: str) -> None:
     walker = Walker([glob])
     walk: Callable[..., object] = walker.walk
-    seen = walker.walk().sightings
+    seen = walker.walk().tree
     plain = _median_ms(walk)
     if "known" not in inspect.signature(walk).parameters:
         print(f"{plain:.2f} -")
         return
-    known = {sighting.path: sighting.stat for sighting in seen}
-    print(f"{plain:.2f} {_median_ms(lambda: walk(known)):.2f}")
+    print(f"{plain:.2f} {_median_ms(lambda: walk(seen)):.2f}")
 
 
 def _median_ms(work: Callable[[], object]) -> float:

@@ -9,15 +9,18 @@ only; every look runs in a thread of the stream's own, so that a hung mount hold
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from singer.base.backoff import Backoff
 from singer.base.events import FileUnreadable, InternalError
 from singer.files.census import Census, Changes
 from singer.files.lineage import bases
-from singer.files.walk import Sighting, Walk, Walker
+from singer.files.stat import FileStat
+from singer.files.walk import Files, Tree, Walk, Walker
 from singer.services import Services
 
 #: After a directory event, wait this long for its neighbours: a rotation is several events.
@@ -134,7 +137,8 @@ class Lookout:
 
     async def _look_everywhere(self) -> None:
         self._take_hints()
-        walk, changes = await self.in_thread(self._walk)
+        walk = await self.in_thread(self._walker.walk, self.census.tree)
+        changes = self.census.see_all(walk.tree)
         self._complaints, self._complained = {}, self._complaints
         for directory in self._watched - walk.directories:
             self._services.wakeup.unwatch_directory(directory, self)
@@ -144,14 +148,18 @@ class Lookout:
         self._mind(walk)
         await self._hand_on(changes, set(), everywhere=True)
 
-    def _walk(self) -> tuple[Walk, Changes]:
-        walk = self._walker.walk(self.census.stats)
-        return walk, self.census.see_all(walk.sightings)
-
     async def _look_at(self, directories: set[str]) -> None:
-        walks, changes, rotated = await self.in_thread(self._list, directories)
-        for walk in walks:
+        seen = await self.in_thread(
+            _look, self._walker, self.census.tree, directories, self.directories
+        )
+        rotated: set[str] = set()
+        for directory, others in seen.beside.items():
+            for path in others - self._beside.get(directory, frozenset()):
+                rotated.update(base for base in bases(path) if self._walker.matches(base))
+            self._beside[directory] = others
+        for walk in seen.walks:
             self._mind(walk)
+        changes = self.census.see(seen.directories, seen.tree)
         await self._hand_on(changes, rotated, everywhere=False)
 
     async def _hand_on(self, changes: Changes, rotated: set[str], *, everywhere: bool) -> None:
@@ -161,31 +169,6 @@ class Lookout:
         await self._report(dict(self._unreported), set(self._rotated), everywhere)
         self._unreported.clear()
         self._rotated.clear()
-
-    def _list(self, directories: set[str]) -> tuple[list[Walk], Changes, set[str]]:
-        """Look at directories, and below those in them that were not there before."""
-        sightings: list[Sighting] = []
-        looked = set(directories)
-        walks: list[Walk] = []
-        rotated: set[str] = set()
-        for directory in directories:
-            listing = self._walker.list_directory(directory, self.census.stats)
-            others: set[str] = set()
-            for each in listing.sightings:
-                if self._walker.matches(each.path):
-                    sightings.append(each)
-                else:
-                    others.add(each.path)
-            before = self._beside.get(directory, frozenset())
-            for path in others - before:
-                rotated.update(base for base in bases(path) if self._walker.matches(base))
-            self._beside[directory] = frozenset(others)
-            for subdirectory in listing.subdirectories - self.directories:
-                walk = self._walker.walk_below(subdirectory, self.census.stats)
-                walks.append(walk)
-                looked |= walk.directories
-                sightings += walk.sightings
-        return walks, self.census.see(looked, sightings), rotated
 
     def _mind(self, walk: Walk) -> None:
         """Watch the directories of a walk, and say what it could not read."""
@@ -200,3 +183,45 @@ class Lookout:
 
     def _changed(self, directory: str) -> None:
         self.look_soon(directory)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """A look at some directories, and below those in them that were not known.
+
+    `directories`  all that were looked at
+    `tree`         the files in them that match
+    `beside`       by directory that was asked for, the paths of the files that do not
+    `walks`        below the new ones
+    """
+
+    directories: set[str]
+    tree: Tree
+    beside: dict[str, frozenset[str]]
+    walks: list[Walk]
+
+
+def _look(walker: Walker, known: Tree, directories: set[str], entered: frozenset[str]) -> _Seen:
+    """Blocks: for a thread. `entered` are the directories that are known."""
+    looked = set(directories)
+    tree: dict[str, Files] = {}
+    beside: dict[str, frozenset[str]] = {}
+    walks: list[Walk] = []
+    for directory in directories:
+        listing = walker.list_directory(directory, known)
+        files: dict[str, FileStat] = {}
+        others: set[str] = set()
+        for path, stat in listing.sightings:
+            if walker.matches(path):
+                files[os.path.basename(path)] = stat
+            else:
+                others.add(path)
+        if files:
+            tree[directory] = files
+        beside[directory] = frozenset(others)
+        for subdirectory in listing.subdirectories - entered:
+            walk = walker.walk_below(subdirectory, known)
+            walks.append(walk)
+            looked |= walk.directories
+            tree |= walk.tree
+    return _Seen(directories=looked, tree=tree, beside=beside, walks=walks)

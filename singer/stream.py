@@ -263,7 +263,7 @@ class Stream:
 
     def _stirred(self, dormant: Dormant) -> None:
         """A closed file may have changed: look."""
-        if dormant.seen_at not in self._lookout.census.stats:
+        if self._lookout.census.at(dormant.seen_at) is None:
             self._agenda.ask([dormant.path])
         self._lookout.look_soon(os.path.dirname(dormant.seen_at))
 

@@ -1,89 +1,91 @@
 """Census: which file was seen where, at the last look at each directory.
 
 Pure. Keeps the answer of every look and says what is different since the one before, so that work
-follows what changes and not what is there: a rescan of ten thousand idle files touches none.
+follows what changes and not what is there: of a directory at rest a rescan touches no file.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
-from typing import TypeAlias
+from collections.abc import Collection
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
+from singer.files.roots import join
 from singer.files.stat import FileStat
-from singer.files.walk import Sighting
+from singer.files.walk import Files, Sighting, Tree
 
 #: (device, inode): a file, whatever its names.
 Key: TypeAlias = tuple[int, int]
 #: The files that appeared, changed or moved, and where they are seen now; None: nowhere any more.
 Changes: TypeAlias = dict[Key, Sighting | None]
 
+_NO_FILES: Final[Files] = MappingProxyType({})
+
 
 class Census:
     """What is seen of a stream's files. A file with several names is seen at the first of them."""
 
     def __init__(self) -> None:
-        self._stats: dict[str, FileStat] = {}
-        self._directories: dict[str, list[str]] = {}  # the paths seen in each
-        self._names: dict[Key, list[str]] = {}  # of each file, in order
-
-    def __len__(self) -> int:
-        return len(self._names)
+        self._tree: dict[str, Files] = {}
+        self._names: dict[Key, list[str]] = {}  # the paths of each file, in order
 
     def __contains__(self, key: Key) -> bool:
         return key in self._names
 
     @property
-    def stats(self) -> Mapping[str, FileStat]:
-        """All that is seen, by path."""
-        return self._stats
+    def tree(self) -> Tree:
+        """All that is seen."""
+        return self._tree
 
     @property
     def directories(self) -> Collection[str]:
         """The directories in which something was seen."""
-        return self._directories.keys()
+        return self._tree.keys()
 
     def where(self, key: Key) -> Sighting | None:
         """Where a file is seen."""
         names = self._names.get(key)
-        return Sighting(names[0], self._stats[names[0]]) if names else None
+        if names is None:
+            return None
+        directory, name = os.path.split(names[0])
+        return Sighting(names[0], self._tree[directory][name])
 
     def at(self, path: str) -> Key | None:
         """Which file is seen at `path`."""
-        stat = self._stats.get(path)
+        directory, name = os.path.split(path)
+        stat = self._tree.get(directory, _NO_FILES).get(name)
         return None if stat is None else (stat.device, stat.inode)
 
-    def see_all(self, sightings: Iterable[Sighting]) -> Changes:
+    def see_all(self, tree: Tree) -> Changes:
         """Everything was looked at, and this is all there is."""
-        before = self._stats
-        self._stats = dict(sightings)
-        self._directories = {}
-        for path in self._stats:
-            self._directories.setdefault(os.path.dirname(path), []).append(path)
-        return self._compare(before, self._stats)
+        before, self._tree = self._tree, dict(tree)
+        return self._compare(before, tree)
 
-    def see(self, directories: Collection[str], sightings: Iterable[Sighting]) -> Changes:
+    def see(self, directories: Collection[str], tree: Tree) -> Changes:
         """These directories were looked at, and this is all there is in them."""
-        before = {
-            path: self._stats.pop(path)
-            for directory in directories
-            for path in self._directories.pop(directory, ())
-        }
-        after = dict(sightings)
-        self._stats |= after
-        for path in after:
-            self._directories.setdefault(os.path.dirname(path), []).append(path)
-        return self._compare(before, after)
+        before = {each: self._tree.pop(each) for each in directories if each in self._tree}
+        self._tree |= tree
+        return self._compare(before, tree)
 
-    def _compare(self, before: Mapping[str, FileStat], after: Mapping[str, FileStat]) -> Changes:
+    def _compare(self, before: Tree, after: Tree) -> Changes:
         changed: set[Key] = set()
-        for path, stat in after.items():
-            known = before.get(path)
+        for directory in before.keys() | after.keys():
+            old, new = before.get(directory, _NO_FILES), after.get(directory, _NO_FILES)
             # A walk gives the very same object back for what did not change.
+            if old is not new:
+                changed |= self._compare_files(directory, old, new)
+        return {key: self.where(key) for key in changed}
+
+    def _compare_files(self, directory: str, before: Files, after: Files) -> set[Key]:
+        changed: set[Key] = set()
+        for name, stat in after.items():
+            known = before.get(name)
             if known is stat or known == stat:
                 continue
             key = (stat.device, stat.inode)
             changed.add(key)
+            path = join(directory, name)
             if known is not None:
                 if (known.device, known.inode) == key:
                     continue
@@ -91,9 +93,9 @@ class Census:
             names = self._names.setdefault(key, [])
             names.append(path)
             names.sort()
-        for path in before.keys() - after.keys():
-            changed.add(self._forget(path, before[path]))
-        return {key: self.where(key) for key in changed}
+        for name in before.keys() - after.keys():
+            changed.add(self._forget(join(directory, name), before[name]))
+        return changed
 
     def _forget(self, path: str, stat: FileStat) -> Key:
         key = (stat.device, stat.inode)

@@ -1,7 +1,8 @@
 """Scanning one open directory: the names that matter, and what the kernel says about each.
 
 What is known from the look before is compared by a plain stat, and the same object comes back if
-nothing changed: that halves the price of a rescan. Blocks as long as the file system does.
+nothing changed: a rescan of a directory at rest makes nothing but its answer. Blocks as long as the
+file system does.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from singer.files.stat import FileStat, stat_again
 
@@ -19,8 +20,12 @@ _MOST_LOOKS: Final = 4
 _GONE: Final = (FileNotFoundError, NotADirectoryError)
 
 
+#: Regular files of one directory, by name.
+Files: TypeAlias = Mapping[str, FileStat]
+
+
 class Sighting(NamedTuple):
-    """A regular file and what the kernel said about it. A tuple, because a walk makes thousands."""
+    """A regular file and what the kernel said about it."""
 
     path: str
     stat: FileStat
@@ -39,12 +44,12 @@ class Other(NamedTuple):
 class Contents:
     """What one scan found: `files` that match, and what else may be of interest.
 
-    `unchanged` are files that match and are as they were known: what was asked of them before need
-    not be asked again.
+    `fresh` are the names of those `files` that were not known, or not like this: of the others
+    nothing need be asked again.
     """
 
-    unchanged: list[Sighting] = field(default_factory=list)
-    files: list[Sighting] = field(default_factory=list)
+    files: dict[str, FileStat] = field(default_factory=dict)
+    fresh: list[str] = field(default_factory=list)
     others: list[Other] = field(default_factory=list)
 
     def add(self, path: str, name: str, stat: FileStat, *, accepted: bool) -> None:
@@ -52,7 +57,8 @@ class Contents:
         if not stat.is_regular:
             self.others.append(Other(path, name, stat, accepted))
         elif accepted:
-            self.files.append(Sighting(path, stat))
+            self.files[name] = stat
+            self.fresh.append(name)
 
 
 def scan(
@@ -60,18 +66,18 @@ def scan(
     prefix: str,
     accepts: Callable[[str], object],
     enters: Callable[[str], bool] | None,
-    known: Mapping[str, FileStat],
+    known: Files,
     *,
     links: bool,
 ) -> Contents:
     """Everything that `accepts`, and directories that `enters`; with `links` links to such.
 
-    The paths are `prefix` and a name. Raises OSError.
+    The paths are `prefix` and a name; `known` are files that `accepts`. Raises OSError.
     """
 
     def look() -> Contents:
         contents = Contents()
-        unchanged = contents.unchanged
+        files = contents.files
         with os.scandir(fd) as entries:
             for entry in entries:
                 name = entry.name
@@ -82,16 +88,15 @@ def scan(
                     and (entry.is_dir(follow_symlinks=False) or (links and entry.is_symlink()))
                     and enters(name)
                 ):
-                    path = prefix + name
-                    before = known.get(path)
+                    before = known.get(name)
                     try:
                         answer = stat_again(name, fd, before)
                     except _GONE:
                         continue
                     if answer is before and accepted:
-                        unchanged.append(Sighting(path, answer))
+                        files[name] = answer
                     else:
-                        contents.add(path, name, answer, accepted=bool(accepted))
+                        contents.add(prefix + name, name, answer, accepted=bool(accepted))
         return contents
 
     return _steadily(fd, look)
@@ -102,19 +107,18 @@ def look_up(
     prefix: str,
     names: Iterable[str],
     accepts: Callable[[str], object],
-    known: Mapping[str, FileStat],
+    known: Files,
 ) -> Contents:
     """As `scan`, for those of `names` that are there, however many others there are."""
 
     def look() -> Contents:
         contents = Contents()
         for name in names:
-            path = prefix + name
             try:
-                answer = stat_again(name, fd, known.get(path))
+                answer = stat_again(name, fd, known.get(name))
             except _GONE:
                 continue
-            contents.add(path, name, answer, accepted=bool(accepts(name)))
+            contents.add(prefix + name, name, answer, accepted=bool(accepts(name)))
         return contents
 
     return _steadily(fd, look)

@@ -16,9 +16,10 @@ import errno
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from operator import itemgetter
+from functools import cached_property
 from stat import S_ISLNK
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias
 
 from singer.base.errors import ReadError
 from singer.files import globs
@@ -26,7 +27,7 @@ from singer.files.beneath import open_written_out
 from singer.files.globs import Place
 from singer.files.opening import explain, special
 from singer.files.roots import Descent, Spot, below, find, join
-from singer.files.scan import Contents, Other, Sighting, look_up, scan
+from singer.files.scan import Contents, Files, Other, Sighting, look_up, scan
 from singer.files.stat import FileStat, is_shared
 
 #: Longer paths cannot be opened (PATH_MAX, with room for a name): the tree below is left alone.
@@ -36,18 +37,22 @@ _VANISHED: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 #: Directories that a walk enters through links: some that lead to each other are many ways.
 _MOST_LINKED: Final = 10_000
 
-__all__ = ["Listing", "Sighting", "Walk", "Walker"]
+__all__ = ["Files", "Listing", "Sighting", "Tree", "Walk", "Walker"]
+
+#: Regular files, by directory and by name.
+Tree: TypeAlias = Mapping[str, Files]
 
 _Places = frozenset[Place]
 _Identity = tuple[int, int]  # device, inode
-_by_path = itemgetter(0)
+_NO_FILES: Final[Files] = MappingProxyType({})
+_NO_TREE: Final[Tree] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Walk:
     """What one walk found.
 
-    `sightings`    regular files that match, by path
+    `tree`         regular files that match
     `directories`  directories whose changes matter: those that were entered, and for a directory
                    that is written out but not there, the nearest one above it that is
     `faults`       (path, what is wrong and what to do), by path
@@ -55,10 +60,21 @@ class Walk:
                    that others change unseen, or not to be opened
     """
 
-    sightings: tuple[Sighting, ...]
+    tree: Tree
     directories: frozenset[str]
     faults: tuple[tuple[str, str], ...]
     shared: frozenset[str] = frozenset()
+
+    @cached_property
+    def sightings(self) -> tuple[Sighting, ...]:
+        """The files of `tree`, by path."""
+        return tuple(
+            sorted(
+                Sighting(join(directory, name), stat)
+                for directory, files in self.tree.items()
+                for name, stat in files.items()
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,14 +114,25 @@ class _Found:
     """What a look works with, and what it has found so far."""
 
     descent: Descent
-    known: Mapping[str, FileStat]
-    sightings: list[Sighting] = field(default_factory=list)
+    known: Tree
+    tree: dict[str, Files] = field(default_factory=dict)
     directories: set[str] = field(default_factory=set)
     shared: set[str] = field(default_factory=set)
     faults: dict[str, str] = field(default_factory=dict)
     links: list[str] = field(default_factory=list)
     linked: int = 0
     devices: dict[int, bool] = field(default_factory=dict)  # whether they are shared
+
+    def knows(self, path: str) -> FileStat | None:
+        """What was known of the file at `path`."""
+        directory, name = os.path.split(path)
+        return self.known.get(directory, _NO_FILES).get(name)
+
+    def add(self, directory: str, files: Files) -> None:
+        """The files of a directory; as what was known, if that is what is there."""
+        known = self.known.get(directory, _NO_FILES)
+        if files:
+            self.tree[directory] = known if files == known else files
 
     def special(self, path: str, stat: FileStat, *, named: bool) -> None:
         """What matches is no regular file. `named`: its name is written out in a glob."""
@@ -132,8 +159,8 @@ class Walker:
     `follow_symlinks`: below a root, links are followed that lead below one of the roots or
     `rotated_dirs`. Raises ValueError for a glob that cannot be compiled.
 
-    `known` of the methods maps paths to what this walker sighted there before: a file of which
-    nothing has changed is sighted with the very same object, which is cheaper.
+    `known` of the methods is what this walker found before: a file, or all files of a directory, of
+    which nothing has changed come back as the very same object, which is cheaper.
     """
 
     def __init__(
@@ -189,11 +216,11 @@ class Walker:
         except OSError as error:
             raise ReadError(f"open {path!r}: {explain(error)}") from error
 
-    def walk(self, known: Mapping[str, FileStat] | None = None) -> Walk:
+    def walk(self, known: Tree = _NO_TREE) -> Walk:
         """Look everywhere."""
         return self._walk(self._starts, known)
 
-    def walk_below(self, directory: str, known: Mapping[str, FileStat] | None = None) -> Walk:
+    def walk_below(self, directory: str, known: Tree = _NO_TREE) -> Walk:
         """Look only at `directory` and below, as `walk` would."""
         starts = {base: self._starts[base] for base in self._starts if below(directory, base)}
         places = self._places_in(directory)
@@ -201,9 +228,7 @@ class Walker:
             starts[directory] = places
         return self._walk(starts, known)
 
-    def list_directory(
-        self, directory: str, known: Mapping[str, FileStat] | None = None
-    ) -> Listing:
+    def list_directory(self, directory: str, known: Tree = _NO_TREE) -> Listing:
         """Look into one directory, whether a glob leads to it or not."""
         bases = frozenset(self._bases_below(directory))
         spot = find(directory, self._roots)
@@ -227,7 +252,7 @@ class Walker:
             try:
                 if spot is None:
                     return Listing(sightings=(), subdirectories=bases, shared=is_shared(fd))
-                found = _Found(descent, {} if known is None else known)
+                found = _Found(descent, known)
                 return self._list(directory, spot, fd, bases, found)
             except OSError as error:
                 return Listing(
@@ -238,9 +263,9 @@ class Walker:
 
     # --- a walk -------------------------------------------------------------------------------
 
-    def _walk(self, starts: Mapping[str, _Places], known: Mapping[str, FileStat] | None) -> Walk:
+    def _walk(self, starts: Mapping[str, _Places], known: Tree) -> Walk:
         with Descent(self._roots) as descent:
-            found = _Found(descent, {} if known is None else known)
+            found = _Found(descent, known)
             for start in sorted(starts):
                 pending = self._begin(start, starts[start], found)
                 while pending:
@@ -249,7 +274,7 @@ class Walker:
                     pending += [child for child in children if child.path not in starts]
         self._complain_of_links(found)
         return Walk(
-            sightings=tuple(sorted(found.sightings, key=_by_path)),
+            tree=found.tree,
             directories=frozenset(found.directories),
             faults=tuple(sorted(found.faults.items())),
             shared=frozenset(found.shared),
@@ -279,15 +304,14 @@ class Walker:
             if (status.st_dev, status.st_ino) in self._avoid:
                 return []
             found.directory(directory, fd, status.st_dev)
-            prefix = join(directory, "")
+            known, prefix = found.known.get(directory, _NO_FILES), join(directory, "")
             accepts = globs.acceptor(places, self._excluders(directory, spot))
             if names is None:
                 enters, links = globs.enterer(places), self._follow_symlinks
-                contents = scan(fd, prefix, accepts, enters, found.known, links=links)
+                contents = scan(fd, prefix, accepts, enters, known, links=links)
             else:
-                contents = look_up(fd, prefix, names, accepts, found.known)
-            found.sightings += self._sighted(contents)
-            return self._sort_out(contents.others, visit, found)
+                contents = look_up(fd, prefix, names, accepts, known)
+            return self._sort_out(contents, visit, found)
         except OSError as error:
             found.faults[directory] = _fault(directory, error)
             return []
@@ -313,25 +337,31 @@ class Walker:
         found.directories.add(directory)
         found.shared.add(directory)
 
-    def _sort_out(self, others: list[Other], visit: _Visit, found: _Found) -> list[_Visit]:
-        """Note what is wrong and where links lead; the subdirectories to enter."""
+    def _sort_out(self, contents: Contents, visit: _Visit, found: _Found) -> list[_Visit]:
+        """Note the files, also where links lead, and what is wrong; the subdirectories to enter."""
+        files = self._files(contents)
         children = []
-        for other, spot in self._resolve(others, visit.spot, found):
+        for other, spot in self._resolve(contents.others, visit.spot, found):
             path, name, stat, accepted = other
             if stat.is_regular:
                 if accepted:
-                    found.sightings.append(Sighting(path, stat))
+                    files[name] = stat
                 continue
             child = self._child(visit, name, path, spot, stat)
             if child is not None:
                 children.append(child)
             if accepted:
                 found.special(path, stat, named=any(p.names(name) for p in visit.places))
+        found.add(visit.path, files)
         return children
 
-    def _sighted(self, contents: Contents) -> list[Sighting]:
+    def _files(self, contents: Contents) -> dict[str, FileStat]:
         """The files that were found, without the agent's own."""
-        return contents.unchanged + [s for s in contents.files if not self._is_own(s.stat)]
+        files = contents.files
+        for name in contents.fresh:
+            if self._is_own(files[name]):
+                del files[name]
+        return files
 
     def _child(
         self, visit: _Visit, name: str, path: str, spot: Spot, stat: FileStat
@@ -362,14 +392,13 @@ class Walker:
 
     def _complain_of_links(self, found: _Found) -> None:
         """A link is not followed; that matters unless it leads to a file that is read anyway."""
-        seen = {sighting.path for sighting in found.sightings}
         for path in found.links:
             try:
                 target = os.path.join(os.path.dirname(path), os.readlink(path))
             except OSError:
                 continue  # gone
-            there = os.path.normpath(target)
-            if there not in seen and there not in found.known:
+            there, name = os.path.split(os.path.normpath(target))
+            if not any(name in tree.get(there, _NO_FILES) for tree in (found.tree, found.known)):
                 found.faults[path] = (
                     f"read {path!r}: is a symbolic link to {target!r}, and links are not followed; "
                     f"name the file it leads to in the stream's paths, set follow_symlinks, or "
@@ -390,16 +419,18 @@ class Walker:
         visit = _Visit(directory, self._places_in(directory), spot, chain)
         subdirectories = set(bases)
         links = self._follow_symlinks
-        contents = scan(fd, join(directory, ""), _any_name, None, found.known, links=links)
-        sightings = self._sighted(contents)
+        known = found.known.get(directory, _NO_FILES)
+        contents = scan(fd, join(directory, ""), _any_name, None, known, links=links)
+        files = self._files(contents)
         for (path, name, stat, _), where in self._resolve(contents.others, spot, found):
             if stat.is_regular:
-                sightings.append(Sighting(path, stat))
+                files[name] = stat
             elif self._child(visit, name, path, where, stat) is not None:
                 subdirectories.add(path)
-        sightings.sort(key=_by_path)
         return Listing(
-            sightings=tuple(sightings), subdirectories=frozenset(subdirectories), shared=shared
+            sightings=tuple(Sighting(join(directory, name), files[name]) for name in sorted(files)),
+            subdirectories=frozenset(subdirectories),
+            shared=shared,
         )
 
     # --- symbolic links -----------------------------------------------------------------------
@@ -445,7 +476,7 @@ class Walker:
                 return None
         elif S_ISLNK(stat.mode) or self._excludes.cover(target.path):
             return None
-        known = found.known.get(path)
+        known = found.knows(path)
         return link._replace(stat=known if known == stat else stat), target
 
     def _chain(self, directory: str, descent: Descent) -> frozenset[_Identity] | None:

@@ -1,5 +1,7 @@
 """What changed between two looks, against a plain comparison."""
 
+import os
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,24 +16,32 @@ def seen(path, inode, size=0):
     return Sighting(path, STAT._replace(device=1, inode=inode, size=size))
 
 
+def tree(*sightings):
+    found = {}
+    for path, stat in sightings:
+        directory, name = os.path.split(path)
+        found.setdefault(directory, {})[name] = stat
+    return found
+
+
 def test_an_unchanged_look_changes_nothing():
     census = Census()
-    assert census.see_all([seen("/l/a", 1), seen("/l/b", 2)]).keys() == {(1, 1), (1, 2)}
-    assert not census.see_all([seen("/l/a", 1), seen("/l/b", 2)])
-    assert not census.see(["/l"], [seen("/l/a", 1), seen("/l/b", 2)])
+    assert census.see_all(tree(seen("/l/a", 1), seen("/l/b", 2))).keys() == {(1, 1), (1, 2)}
+    assert not census.see_all(tree(seen("/l/a", 1), seen("/l/b", 2)))
+    assert not census.see(["/l"], tree(seen("/l/a", 1), seen("/l/b", 2)))
 
 
 def test_a_hard_link_is_one_file_at_the_first_of_its_names():
     census = Census()
-    assert census.see_all([seen("/l/b", 1), seen("/l/a", 1)]) == {(1, 1): seen("/l/a", 1)}
-    assert census.see(["/l"], [seen("/l/b", 1)]) == {(1, 1): seen("/l/b", 1)}
-    assert census.see(["/l"], []) == {(1, 1): None}
+    assert census.see_all(tree(seen("/l/b", 1), seen("/l/a", 1))) == {(1, 1): seen("/l/a", 1)}
+    assert census.see(["/l"], tree(seen("/l/b", 1))) == {(1, 1): seen("/l/b", 1)}
+    assert census.see(["/l"], tree()) == {(1, 1): None}
 
 
 def test_a_look_at_one_directory_leaves_the_others():
     census = Census()
-    census.see_all([seen("/l/a", 1), seen("/m/b", 2)])
-    assert census.see(["/l"], []) == {(1, 1): None}
+    census.see_all(tree(seen("/l/a", 1), seen("/m/b", 2)))
+    assert census.see(["/l"], tree()) == {(1, 1): None}
     assert census.where((1, 2)) == seen("/m/b", 2)
     assert census.at("/m/b") == (1, 2)
     assert list(census.directories) == ["/m"]
@@ -54,12 +64,12 @@ def test_changes_are_what_differs(all_looks, data):
         sightings = [seen(path, inode, size) for path, (inode, size) in look.items()]
         if data.draw(st.booleans(), "everywhere"):
             world = {each.path: each for each in sightings}
-            changes = census.see_all(sightings)
+            changes = census.see_all(tree(*sightings))
         else:
             sightings = [each for each in sightings if each.path.startswith("/x/")]
             world = {p: s for p, s in world.items() if not p.startswith("/x/")}
             world |= {each.path: each for each in sightings}
-            changes = census.see(["/x"], sightings)
+            changes = census.see(["/x"], tree(*sightings))
         after = {}
         for path in sorted(world, reverse=True):
             after[1, world[path].stat.inode] = world[path]

@@ -13,7 +13,7 @@ from singer.base.errors import ReadError
 from singer.files import stat as stat_module
 from singer.files import walk as walk_module
 from singer.files.stat import FileStat, stat_path
-from singer.files.walk import Listing, Walk, Walker
+from singer.files.walk import Listing, Tree, Walk, Walker
 from tests.files.privileges import STRANGER, needs_root, reads_everything
 from tests.files.swapping import swapping
 
@@ -130,7 +130,7 @@ def walk_faults(*walks: Walk) -> list[tuple[str, str]]:
 
 def test_above_what_is_not_there_the_nearest_directory_is_watched(root):
     walker = Walker([f"{root}/a/b/c/*.log"])
-    assert walker.walk() == Walk(sightings=(), directories=frozenset({root}), faults=())
+    assert walker.walk() == Walk(tree={}, directories=frozenset({root}), faults=())
     os.mkdir(f"{root}/a")
     assert walker.list_directory(root).subdirectories == {f"{root}/a"}
     assert walker.walk().directories == {f"{root}/a"}
@@ -224,7 +224,7 @@ class Disturbed(dict[str, FileStat]):
         super().__init__()
         self.happens = happens
 
-    def get(self, path, default=None):
+    def get(self, name, default=None):
         self.happens()
         return default
 
@@ -239,7 +239,7 @@ def test_a_file_renamed_while_its_directory_is_read_is_not_missed(root, way):
             os.rename(f"{root}/a.log", f"{root}/a.log.1")
             make(root, "a.log")
 
-    known = Disturbed(rotate_once)
+    known = {root: Disturbed(rotate_once)}
     if way == "literal":
         found = Walker([f"{root}/a.log", f"{root}/a.log.1"]).walk(known)
     elif way == "wildcard":
@@ -258,7 +258,7 @@ def test_a_directory_that_never_rests_is_still_listed(root):
         looks.append(None)
         make(root, f"x{len(looks)}")
 
-    assert names(root, Walker([f"{root}/*.log"]).walk(Disturbed(disturb))) == ["a.log"]
+    assert names(root, Walker([f"{root}/*.log"]).walk({root: Disturbed(disturb)})) == ["a.log"]
     assert 1 < len(looks) < 10
 
 
@@ -301,13 +301,19 @@ def stats(walk: Walk) -> dict[str, FileStat]:
 def test_what_has_not_changed_comes_back_as_the_same_object(root):
     make(root, "a/x.log", "a/y.log", "b/x.log", "c.log", "a/z.txt")
     walker = Walker([f"{root}/*/*.log", f"{root}/c.log"])
-    known = stats(walker.walk())
-    assert len(known) == 4
-    again = stats(walker.walk(known))
+    known = walker.walk().tree
+    assert len(known) == 3
+    again = walker.walk(known).tree
     assert again.keys() == known.keys()
-    assert all(again[path] is known[path] for path in known)
-    listed = walker.list_directory(f"{root}/a", known).sightings
-    assert [sighting.stat is known.get(sighting.path) for sighting in listed] == [True, True, False]
+    assert all(again[directory] is known[directory] for directory in known)
+    make(root, "a/w.log")
+    again = walker.walk(known).tree
+    assert again[f"{root}/b"] is known[f"{root}/b"]
+    assert again[f"{root}/a"].keys() == {"w.log", "x.log", "y.log"}
+    assert all(again[f"{root}/a"][name] is stat for name, stat in known[f"{root}/a"].items())
+    listed = walker.list_directory(f"{root}/a", again).sightings
+    same = [sighting.stat is stats(walker.walk(again)).get(sighting.path) for sighting in listed]
+    assert same == [True, True, True, False]
 
 
 @pytest.mark.parametrize("change", ["append", "chmod", "link", "touch", "replace", "chown"])
@@ -315,7 +321,8 @@ def test_whatever_changes_is_asked_about_anew(root, change):
     make(root, "a.log", "b.log")
     path = f"{root}/a.log"
     walker = Walker([f"{root}/*.log"])
-    known = stats(walker.walk())
+    tree = walker.walk().tree
+    known = stats(walker.walk(tree))
     before = os.stat(path)
     if change == "append":
         with open(path, "ab") as file:
@@ -336,7 +343,7 @@ def test_whatever_changes_is_asked_about_anew(root, change):
         os.chown(path, STRANGER, -1)
     else:
         pytest.skip("only root may give files away")
-    again = stats(walker.walk(known))
+    again = stats(walker.walk(tree))
     assert again[path] is not known[path]
     assert again[path] == stat_path(path) != known[path]
     assert again[f"{root}/b.log"] is known[f"{root}/b.log"]
@@ -346,15 +353,15 @@ def test_whatever_changes_is_asked_about_anew(root, change):
 def test_one_difference_is_enough(root, field):
     make(root, "a.log")
     walker = Walker([f"{root}/*.log"])
-    known = stats(walker.walk())
-    path = f"{root}/a.log"
-    other = {path: known[path]._replace(**{field: getattr(known[path], field) + 1})}
-    assert stats(walker.walk(other)) == known
+    known = walker.walk().tree
+    stat = known[root]["a.log"]
+    other = {root: {"a.log": stat._replace(**{field: getattr(stat, field) + 1})}}
+    assert walker.walk(other).tree == known
 
 
 def test_what_is_known_of_files_that_are_gone_or_do_not_match_is_no_matter(root):
     make(root, "a.log", "b.txt")
-    known = {f"{root}/{name}": stat_path(f"{root}/a.log") for name in ("gone.log", "b.txt")}
+    known = {root: dict.fromkeys(("gone.log", "b.txt"), stat_path(f"{root}/a.log"))}
     assert names(root, Walker([f"{root}/*.log"]).walk(known)) == ["a.log"]
 
 
@@ -373,9 +380,7 @@ def test_a_walk_below_finds_what_a_walk_finds_there(root):
         assert part.sightings == tuple(s for s in whole.sightings if s.path.startswith(prefix))
         assert part.directories == {d for d in whole.directories if f"{d}/".startswith(prefix)}
         assert part.faults == ()
-    assert walker.walk_below(f"{root}/a/skip") == Walk(
-        sightings=(), directories=frozenset(), faults=()
-    )
+    assert walker.walk_below(f"{root}/a/skip") == Walk(tree={}, directories=frozenset(), faults=())
     assert walker.walk_below(f"{root}/gone").sightings == ()
     assert walker.walk_below("/").sightings == whole.sightings
 
@@ -394,9 +399,9 @@ def test_a_walk_below_reuses_what_is_known_and_says_what_is_wrong(root):
     os.symlink("../b/y.log", f"{root}/a/other.log")
     os.symlink("/etc/hostname", f"{root}/a/out.log")
     walker = Walker([f"{root}/*/*.log"])
-    known = stats(walker.walk())
+    known = walker.walk().tree
     part = walker.walk_below(f"{root}/a", known)
-    assert part.sightings[0].stat is known[f"{root}/a/x.log"]
+    assert part.tree[f"{root}/a"] is known[f"{root}/a"]
     assert part.faults == walker.walk().faults
     assert [path for path, _ in part.faults] == [f"{root}/a/out.log"]
 
@@ -555,7 +560,7 @@ def test_no_byte_from_outside_is_read_while_things_are_swapped(root, kind, follo
         os.symlink("real", swapped)
     walker = Walker([f"{root}/logs/*/sub/*.log"], follow_symlinks=follow)
     path = f"{root}/logs/top/sub/a.log"
-    known: dict[str, FileStat] = {}
+    known: Tree = {}
     tally = {"read": 0, "refused": 0}
     # Without `follow` nothing can be read through a link, wherever it leads.
     enough = {"refused": 200} if kind == "retargeted" and not follow else dict.fromkeys(tally, 100)
@@ -563,11 +568,11 @@ def test_no_byte_from_outside_is_read_while_things_are_swapped(root, kind, follo
     with swapping(swapped, f"{root}/link"):
         while any(tally[k] < n for k, n in enough.items()) and time.monotonic() < until:
             walk = walker.walk(known)
-            known = stats(walk)
-            assert outside not in {stat.inode for stat in known.values()}
+            known = walk.tree
+            assert outside not in {sighting.stat.inode for sighting in walk.sightings}
             for listing in map(walker.list_directory, (f"{root}/logs/top/sub", f"{root}/logs/top")):
                 assert outside not in {s.stat.inode for s in listing.sightings}
-            for each in {path, *known}:
+            for each in {path, *stats(walk)}:
                 try:
                     assert content(walker, each) == b"logs/top/sub/a.log"
                     tally["read"] += 1
@@ -617,8 +622,9 @@ def test_links_that_stay_below_the_roots_are_followed(root):
         assert content(walker, sighting.path) == target.encode(errors="surrogateescape")
     assert {"logs/links/dir", "logs/links/root"} <= directories(root, walk)
     known = stats(walk)
-    assert all(stat is known[path] for path, stat in stats(walker.walk(known)).items())
-    part = walker.walk_below(f"{root}/logs/links", known)
+    again = walker.walk(walk.tree)
+    assert all(stat is known[path] for path, stat in stats(again).items())
+    part = walker.walk_below(f"{root}/logs/links", walk.tree)
     assert part.sightings == tuple(s for s in walk.sightings if "/links/" in s.path)
     part = walker.walk_below(f"{root}/logs/links/dir")
     assert names(root, part) == ["logs/links/dir/a.log"]
