@@ -145,6 +145,12 @@ class Pipeline:
         return self._source.read_offset
 
     @property
+    def read_position(self) -> Position:
+        """The position as it will be when all whole records that were read are settled."""
+        source = self._source
+        return replace(self.position, offset=source.offset, tail=Mark.of(source.tail))
+
+    @property
     def held(self) -> int:
         """Bytes of an unfinished record at the end of what was read."""
         return self._source.held

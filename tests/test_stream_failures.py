@@ -9,7 +9,14 @@ from collections import Counter
 import pytest
 
 from singer.base.config import Seconds, Start
-from singer.base.events import FileFound, FileGone, FileLetGo, FileQuarantined, FileRewritten
+from singer.base.events import (
+    FileFound,
+    FileGone,
+    FileLetGo,
+    FileQuarantined,
+    FileRewritten,
+    InternalError,
+)
 from singer.files.stat import stat_path
 from singer.positions.query import read_positions
 from singer.positions.state_dir import StateDir
@@ -22,6 +29,7 @@ from tests.support.logs import (
     rewrite,
     run_until_let_go,
     run_until_looked,
+    run_until_on_disk,
 )
 from tests.support.rig import LoopbackWriter, SlowDisk
 
@@ -276,6 +284,83 @@ def test_copied_and_truncated_while_stopped_under_a_glob_brings_nothing_twice(ri
     expect(agent, lines(0, 120) + lines(200, 210))
 
 
+@pytest.mark.parametrize("copy_seen", [True, False])
+@pytest.mark.parametrize("regrown", [10, 150])
+@pytest.mark.parametrize("delivered", [0, 20])
+def test_copied_and_truncated_while_no_broker_answers_nothing_arrives_twice(
+    rig, logs, copy_seen, regrown, delivered
+):
+    log, copy = logs / "app.log", logs / "app.log.1"
+    agent = rig("app.log*").start()
+    agent.run_until(agent.stream.scanned.is_set, "first scan")
+    append(log, lines(0, delivered))
+    expect(agent, lines(0, delivered))
+    agent.writer.up = False
+    append(log, lines(delivered, 100))
+    agent.run_until(lambda: agent.writer.under_way, "sent")
+    shutil.copyfile(log, copy)
+    if copy_seen:
+        agent.run_until(lambda: agent.stream._inquiries.copies, "copy recognised")
+    os.truncate(log, 0)
+    append(log, lines(200, 200 + regrown))
+    agent.run_until(lambda: bool(agent.stream._rewrites), "truncation noticed")
+    agent.run_for(0.8)  # a rescan while it waits for the broker
+    agent.writer.up = True
+    agent.loop.call_soon(agent.writer.settle)
+    expect_all(agent, lines(0, 100) + lines(200, 200 + regrown))
+    run_until_looked(agent, logs / "app.logs")
+    assert Counter(agent.writer.arrived) == Counter(lines(0, 100) + lines(200, 200 + regrown))
+
+
+def test_copied_and_truncated_before_its_reader_has_room_to_notice_nothing_arrives_twice(rig, logs):
+    log, copy = logs / "app.log", logs / "app.log.1"
+    agent = rig("app.log*", memory=1 << 20).start()
+    agent.run_until(agent.stream.scanned.is_set, "first scan")
+    agent.writer.up = False
+    append(log, lines(0, 20_000))
+    agent.run_until(lambda: agent.writer.under_way, "sent")
+    agent.run_for(0.3)  # until there is no room
+    shutil.copyfile(log, copy)
+    os.truncate(log, 0)
+    append(log, lines(30_000, 45_000))
+    agent.run_for(0.8)
+    agent.writer.up = True
+    agent.loop.call_soon(agent.writer.settle)
+    expect_all(agent, lines(0, 20_000) + lines(30_000, 45_000))
+
+
+def test_a_copy_is_finished_for_a_dead_destination_after_the_other_let_it_go(rig, logs):
+    log, copy = logs / "app.log", logs / "app.log.1"
+    writers = {"good": LoopbackWriter(), "dead": LoopbackWriter()}
+    agent = rig("app.log*", writers=writers, close_idle=0.1).start()
+    agent.run_until(agent.stream.scanned.is_set, "first scan")
+    writers["dead"].up = False
+    append(log, lines(0, 100))
+    agent.run_until(lambda: writers["good"].arrived == lines(0, 100), "the good one")
+    agent.run_until(lambda: writers["dead"].under_way, "sent")
+    append(log, lines(100, 120))
+    shutil.copyfile(log, copy)
+    os.truncate(log, 0)
+    append(log, lines(200, 210))
+    expected = lines(0, 120) + lines(200, 210)
+    agent.run_until(
+        lambda: Counter(writers["good"].arrived) == Counter(expected), "the good one", seconds=5
+    )
+    agent.run_until(lambda: str(copy) not in descriptors(logs), "the copy let go")
+    append(logs / "app.logs", lines(900, 901))
+    agent.run_until(lambda: lines(900, 901)[0] in writers["good"].arrived, "a look")
+    os.utime(copy)  # somebody asks again
+    agent.run_for(0.8)
+    writers["dead"].up = True
+    agent.loop.call_soon(writers["dead"].settle)
+    expected += lines(900, 901)
+    for writer in writers.values():
+        agent.run_until(lambda w=writer: set(w.arrived) == set(expected), "both")
+    agent.run_until_caught_up()
+    for writer in writers.values():
+        assert Counter(writer.arrived) == Counter(expected)
+
+
 @pytest.fixture
 def slow_disk(monkeypatch):
     disk = SlowDisk(monkeypatch)
@@ -377,6 +462,60 @@ def test_what_was_rotated_before_the_first_scan_is_still_history(rig, logs):
     expect(agent, lines(900, 901) + lines(10, 20))
 
 
+@pytest.mark.parametrize("to", ["app.log.1", "odd-name"])
+def test_lines_that_come_late_to_a_rotated_file_found_finished_at_the_start_are_read(rig, logs, to):
+    log, rotated = logs / "app.log", logs / to
+    append(log, lines(0, 10))
+    agent = rig().start()
+    expect(agent, lines(0, 10))
+    run_until_on_disk(agent, log)
+    log.rename(rotated)
+    append(log, lines(10, 20))
+    expect(agent, lines(0, 20))
+    assert agent.stop()
+    agent.start()
+    agent.run_until_caught_up()
+    assert str(rotated) not in descriptors(logs), "it is finished"
+    append(rotated, lines(100, 110))
+    expect(agent, lines(0, 20) + lines(100, 110))
+    append(rotated, lines(110, 120))
+    expect(agent, lines(0, 20) + lines(100, 120))
+
+
+@pytest.mark.parametrize("unmounted", ["gone", "empty"])
+def test_rows_of_files_in_a_directory_that_is_not_mounted_are_not_forgotten(
+    rig, logs, tmp_path, unmounted
+):
+    log, old, away = logs / "app.log", tmp_path / "old", tmp_path / "away"
+    old.mkdir()
+    append(log, lines(0, 10))
+    agent = rig(rotated_dirs=(str(old),)).start()
+    expect(agent, lines(0, 10))
+    log.rename(old / "app.log.1")
+    append(log, lines(10, 20))
+    expect(agent, lines(0, 20))
+    assert agent.stop()
+    old.rename(away)
+    if unmounted == "empty":
+        old.mkdir()
+    append(away / "app.log.1", lines(100, 110))
+    agent.start()
+    agent.run_until_caught_up()
+    append(log, lines(20, 30))
+    log.rename(logs / "app.log.1")  # its path is asked about
+    append(log, lines(30, 40))
+    expect(agent, lines(0, 40))
+    assert not agent.seen(FileGone)
+    present = agent.loop.run_until_complete(agent.stream.present_rows())
+    assert (present is None) == (unmounted == "gone")
+    assert agent.stop()
+    if unmounted == "empty":
+        old.rmdir()
+    away.rename(old)
+    agent.start()
+    expect_all(agent, lines(0, 40) + lines(100, 110))
+
+
 # --- what cannot be read ------------------------------------------------------------------------
 
 
@@ -411,11 +550,10 @@ def test_an_unreadable_copy_stops_nobody_and_leaks_no_descriptors(rig, logs, mon
     assert set(Counter(descriptors(logs)).values()) == {1}, "each is open once"
 
 
-def test_a_file_that_crashed_the_agent_again_and_again_is_left_alone(rig, logs, tmp_path):
-    append(logs / "bad.log", lines(0, 10))
-    append(logs / "good.log", lines(10, 20))
-    stat = stat_path(str(logs / "bad.log"))
-    with StateDir(str(tmp_path / "state")) as state, open(state.crash_counts, "w") as file:
+def quarantine(path, state_dir):
+    """As if the process had crashed on this file, again and again."""
+    stat = stat_path(str(path))
+    with StateDir(str(state_dir)) as state, open(state.crash_counts, "w") as file:
         json.dump(
             [
                 {
@@ -431,6 +569,12 @@ def test_a_file_that_crashed_the_agent_again_and_again_is_left_alone(rig, logs, 
             ],
             file,
         )
+
+
+def test_a_file_that_crashed_the_agent_again_and_again_is_left_alone(rig, logs, tmp_path):
+    append(logs / "bad.log", lines(0, 10))
+    append(logs / "good.log", lines(10, 20))
+    quarantine(logs / "bad.log", tmp_path / "state")
     agent = rig("*.log").start()
     expect(agent, lines(10, 20))
     run_until_looked(agent, logs / "look.log")
@@ -440,6 +584,45 @@ def test_a_file_that_crashed_the_agent_again_and_again_is_left_alone(rig, logs, 
     assert agent.ledger.account("s", "out").held == (logs / "bad.log").stat().st_size
     offsets = {row.path: row.offset for row in read_positions(agent.state.positions)}
     assert offsets[str(logs / "bad.log")] == 0
+
+
+def test_what_a_quarantined_file_holds_is_counted_once_however_often_it_is_found(
+    rig, logs, tmp_path
+):
+    log = logs / "bad.log"
+    append(log, lines(0, 10))
+    quarantine(log, tmp_path / "state")
+    agent = rig("*.log", close_idle=0.05).start()
+    for n in range(1, 4):
+        agent.run_until(lambda n=n: len(agent.seen(FileFound)) == n, "found")
+        agent.run_until(lambda: str(log) not in descriptors(logs), "closed")
+        append(log, lines(10 * n, 10 * n + 10))
+    agent.run_until(lambda: len(agent.seen(FileFound)) == 4, "found again")
+    assert not agent.writer.arrived
+    assert len(agent.seen(FileQuarantined)) == 1
+    account = agent.ledger.account("s", "out")
+    assert account.held == account.read == log.stat().st_size
+
+
+class PartitionerFailsOnce(LoopbackWriter):
+    failed = False
+
+    def partitioner(self, seed):
+        if not self.failed:
+            self.failed = True
+            raise ValueError("a bug")
+        return super().partitioner(seed)
+
+
+def test_a_file_that_cannot_be_admitted_leaks_no_descriptors_and_is_tried_again(rig, logs):
+    for name in ("a", "b", "c"):
+        append(logs / f"{name}.log", [name.encode()])
+    agent = rig("*.log", writers={"out": PartitionerFailsOnce()}).start()
+    expect_all(agent, [b"a", b"b", b"c"])
+    assert set(Counter(descriptors(logs)).values()) == {1}, "each is open once"
+    (bug,) = agent.seen(InternalError)
+    assert "a bug" in bug.trace
+    agent.events.remove(bug)
 
 
 # --- what is given back -------------------------------------------------------------------------
