@@ -264,7 +264,7 @@ class Inquiries:
         assert self._first_scan_of is not None
         return Inquiry(
             stream=self._config.name,
-            destinations=tuple(destinations),
+            destinations=tuple(sorted(destinations)),  # rows come in the same order every time
             suspects=(),
             rows=question.rows,
             orphans=(),
