@@ -345,7 +345,7 @@ class Rig:
 
     def _release(self) -> None:
         self.running = False
-        self.stream._stopping = True
+        self.stream._rewrites.close()
         while tasks := asyncio.all_tasks(self.loop):  # what ends may begin another
             for task in tasks:
                 task.cancel()

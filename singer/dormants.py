@@ -1,0 +1,87 @@
+"""Dormants: files that were read to their end and closed, to be asked about when they change.
+
+Owns what is remembered of them, and the watches that tell of growth. Loop thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from singer.files.census import Key
+from singer.files.stat import FileStat
+from singer.files.wakeup import Wakeup
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Dormant:
+    """A file that was read to its end and closed, and what it was like then."""
+
+    path: str  #: that it belongs to
+    seen_at: str
+    birth_ns: int | None
+    size: int
+    mtime_ns: int
+    watched: bool = False  #: the kernel tells when it grows
+
+    def is_same(self, stat: FileStat) -> bool:
+        """Whether nothing was written to it since."""
+        return (self.birth_ns, self.size, self.mtime_ns) == (
+            stat.birth_ns,
+            stat.size,
+            stat.mtime_ns,
+        )
+
+
+class Dormants(Mapping[Key, Dormant]):
+    """The closed files of one stream. `stirred` is told, once, that one may have changed.
+
+    `at`  by path, the one that is there
+    """
+
+    def __init__(self, wakeup: Wakeup, stirred: Callable[[Dormant], None]) -> None:
+        self.at: dict[str, Key] = {}
+        self._wakeup = wakeup
+        self._stirred = stirred
+        self._files: dict[Key, Dormant] = {}
+
+    def __getitem__(self, key: Key) -> Dormant:
+        return self._files[key]
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def add(
+        self, key: Key, path: str, seen_at: str, stat: FileStat, *, fd: int | None = None
+    ) -> None:
+        """Remember a file of `path`; with a descriptor, which may be closed then, watch it."""
+        dormant = Dormant(
+            path=path,
+            seen_at=seen_at,
+            birth_ns=stat.birth_ns,
+            size=stat.size,
+            mtime_ns=stat.mtime_ns,
+        )
+        self.forget(key)
+        self._files[key] = dormant
+        if path == seen_at:
+            self.at[path] = key
+        if fd is not None:
+            dormant.watched = self._wakeup.arm(fd, dormant, self._stir)
+            if not dormant.watched:
+                self._wakeup.disarm(dormant)
+
+    def forget(self, key: Key) -> None:
+        """It is open, or no more what it was."""
+        dormant = self._files.pop(key, None)
+        if dormant is not None:
+            self._wakeup.disarm(dormant)
+            if self.at.get(dormant.path) == key:
+                del self.at[dormant.path]
+
+    def _stir(self, dormant: Dormant) -> None:
+        dormant.watched = False
+        self._stirred(dormant)

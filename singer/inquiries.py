@@ -1,0 +1,384 @@
+"""Inquiries: what a stream asks about files, and what it does with the answers but for reading.
+
+Owns what is known of the first scan, and the order of things: the rows of what was found are on
+disk before a file is admitted, so before its first byte is read. `files.inquiry` judges files,
+`surroundings` says which. One inquiry at a time; loop thread only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Final, TypeAlias
+
+from singer.agenda import Agenda
+from singer.base.backoff import Backoff
+from singer.base.config import Start, StreamConfig
+from singer.base.errors import ReadError, StateError
+from singer.base.events import FileGone, FilesWait, ScanFailed
+from singer.base.ports import PositionStore
+from singer.base.position import Position
+from singer.descriptors import Descriptors
+from singer.files import watermarks
+from singer.files.census import Key
+from singer.files.inquiry import Finding, Findings, Inquiry, Live, Suspect
+from singer.files.walk import Sighting, Walker
+from singer.lookout import Lookout
+from singer.roster import Roster
+from singer.services import Services
+from singer.surroundings import History, Question, Surroundings
+
+#: The kernel stamps files with a clock that is up to a tick behind the one we read.
+_TICK_NS: Final = 20_000_000
+#: First and longest wait before the position store is asked again.
+_STORE_BACKOFF_SECONDS: Final = (0.2, 30.0)
+#: How soon to try again to open files that wait for a descriptor.
+_ROOM_SECONDS: Final = 0.1
+#: Files that are asked about at once: each is held open until its row is on disk.
+_ASKED_AT_ONCE: Final = 256
+
+#: Begins to read a file from its rows, by destination; takes the descriptor over.
+Admit: TypeAlias = Callable[[Finding, Mapping[str, Position]], None]
+
+
+class Inquiries:
+    """Finds out about the files of one stream.
+
+    `whole`   False: the last inquiry failed, and is still to be made
+    `copies`  by path, copies of the file that is there: what they hold is read from that one
+    """
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        destinations: Collection[str],
+        services: Services,
+        store: PositionStore,
+        walker: Walker,
+        *,
+        surroundings: Surroundings,
+        lookout: Lookout,
+        descriptors: Descriptors,
+        open_files: Roster,
+        agenda: Agenda,
+        admit: Admit,
+        positions_lost: bool,
+    ) -> None:
+        self.whole = True
+        self.copies: dict[str, set[Key]] = {}
+        self.admitting = 0  #: files that are open, and not admitted yet
+        self._config = config
+        self._destinations = frozenset(destinations)
+        self._services = services
+        self._store = store
+        self._walker = walker
+        self._surroundings = surroundings
+        self._lookout = lookout
+        self._descriptors = descriptors
+        self._open = open_files
+        self._agenda = agenda
+        self._admit = admit
+        self._positions_lost = positions_lost
+        self._backoff = Backoff(*_STORE_BACKOFF_SECONDS)
+        self._first_scan_of: frozenset[str] | None = None
+        self._since_ns: int | None = None  # when the stream was first looked at
+        self._wait_was_said = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether the first one succeeded."""
+        return self._first_scan_of is not None
+
+    async def ask(self, fresh: list[Sighting], paths: Collection[str], *, first: bool) -> None:
+        """Find out what is fresh, and all files of `paths`, and begin to read them.
+
+        What it does not come to is on the agenda. `first`: nothing was found out in this run yet.
+        """
+        try:
+            suspects = self._surroundings.suspect(fresh)
+            try:
+                await self._ask(suspects, paths, None, first=first)
+            except BaseException:
+                self._agenda.ask(paths)
+                # What is fresh now is not again: its paths are looked at in full next time.
+                self._agenda.ask(suspect.lineage for suspect in suspects.values())
+                raise
+        except (StateError, ReadError) as error:
+            self.whole = False
+            self._services.loop.call_later(self.failed(error), self._lookout.look_soon)
+        else:
+            self.whole = True
+            self._backoff.reset()
+
+    async def ask_for(self, homeless: Position, path: str, *, first: bool) -> bool:
+        """Find the content that left an open file (truncated, rewritten): a copy beside it.
+
+        For the row's destination alone. False: a rotation is under way there, ask again. Raises
+        StateError, ReadError.
+        """
+        return path not in await self._ask({}, {path}, homeless, first=first)
+
+    def failed(self, error: StateError | ReadError) -> float:
+        """Say that an inquiry failed; seconds to wait before the next attempt."""
+        delay = self._backoff.next()
+        self._services.emit(
+            ScanFailed(stream=self._config.name, cause=str(error), retry_seconds=delay)
+        )
+        return delay
+
+    def now_ns(self) -> int:
+        """Wall clock, not ahead of the times of files."""
+        return self._services.clock.now_ns() - _TICK_NS
+
+    def close(self, finding: Finding) -> None:
+        """Give back the descriptor of a file that is not admitted."""
+        if finding.remote:
+            self._services.threads.post(finding.stat.device, os.close, finding.fd)
+        else:
+            os.close(finding.fd)
+
+    # --- one inquiry --------------------------------------------------------------------------
+
+    async def _ask(
+        self,
+        suspects: dict[Key, Suspect],
+        paths: Collection[str],
+        homeless: Position | None,
+        *,
+        first: bool,
+    ) -> Collection[str]:
+        """Ask about suspects, and about all files of `paths`.
+
+        With `homeless` only its destination is asked about. Returns the paths that have to be
+        looked at again.
+        """
+        if self._agenda.waiting:
+            self._descriptors.room_for(len(self._agenda.waiting))  # looking takes some as well
+        first_scan_of = await self._begin()
+        destinations = self._destinations if homeless is None else {homeless.destination}
+        history = History(since_ns=self._since_ns, lost=self._positions_lost, first=first)
+        question = await self._surroundings.look(suspects, paths, destinations, history)
+        inquiry = await self._inquiry(question, destinations, homeless)
+        admitted: list[tuple[Finding, dict[str, Position]]] = []
+        again: set[str] = set()
+        try:
+            for some, bereft in _portions(
+                question.suspects.values(),
+                question.orphans if homeless is None else (homeless,),
+            ):
+                portion = replace(inquiry, suspects=some, orphans=bereft)
+                findings = await self._lookout.in_thread(portion.answer)
+                try:
+                    entries = await self._make_durable(findings, homeless)
+                except BaseException:
+                    for finding in findings.found:
+                        self.close(finding)
+                    raise
+                again |= findings.unsettled
+                self._note(findings)
+                admitted += self._keep_what_fits(findings.found, entries)
+                self.admitting = len(admitted)
+                self._wait_for_room(findings.refused)
+            for destination in first_scan_of:
+                await self._store.mark_scanned(self._config.name, destination)
+                self._since_ns = self._since_ns or self.now_ns()
+        except BaseException:
+            for finding, _ in admitted:
+                self.close(finding)
+            self._agenda.ask(suspect.lineage for suspect in question.suspects.values())
+            raise
+        finally:
+            self.admitting = 0
+        self._first_scan_of = frozenset()
+        self._positions_lost = False  # from here on there is a past
+        self._agenda.ask(again)
+        self._lookout.look_soon(*map(os.path.dirname, again))
+        admitted.sort(key=lambda f: (f[0].suspect.current, f[0].stat.mtime_ns, f[0].suspect.path))
+        for finding, positions in admitted:
+            self._admit(finding, positions)
+        return again
+
+    async def _begin(self) -> frozenset[str]:
+        """The destinations that see the stream for the first time."""
+        if self._first_scan_of is None:
+            name, store = self._config.name, self._store
+            scans = {d: await store.scanned(name, d) for d in self._destinations}
+            self._first_scan_of = frozenset(d for d, when in scans.items() if when is None)
+            self._since_ns = min((when for when in scans.values() if when), default=None)
+            if self._since_ns is None and not self._positions_lost:
+                await self._take_watermarks(self._first_scan_of)
+        return self._first_scan_of
+
+    async def _take_watermarks(self, destinations: frozenset[str]) -> None:
+        """Go on where the Java agent stopped, if it was here: its marks become rows of ours."""
+        taken = await self._lookout.in_thread(
+            partial(
+                watermarks.of_stream,
+                self._walker,
+                self._lookout.directories,
+                stream=self._config.name,
+                destinations=destinations,
+                now_ns=self.now_ns(),
+            )
+        )
+        inodes = sorted({row.identity.inode for row in taken.rows})
+        known = {
+            (row.destination, row.identity.inode)
+            for row in await self._store.lookup(self._config.name, inodes)
+        }
+        fresh = [r for r in taken.rows if (r.destination, r.identity.inode) not in known]
+        if fresh:
+            await self._store.sight(fresh)
+        for event in taken.events:
+            self._services.emit(event)
+
+    async def _inquiry(
+        self, question: Question, destinations: Collection[str], homeless: Position | None
+    ) -> Inquiry:
+        """What is asked of every portion of the suspects."""
+        at_end = self._config.start is Start.END and not self._positions_lost
+        assert self._first_scan_of is not None
+        return Inquiry(
+            stream=self._config.name,
+            destinations=tuple(destinations),
+            suspects=(),
+            rows=question.rows,
+            orphans=(),
+            live=self._live({s.lineage for s in question.suspects.values()}, homeless),
+            copies=frozenset().union(*self.copies.values()),
+            busy=self._busy(),
+            earlier_boot=await self._earlier_boot(question.rows),
+            at_end=self._first_scan_of if at_end else frozenset(),
+            rewritten=homeless is not None,
+            now_ns=self.now_ns(),
+            open=self._walker.open,
+        )
+
+    def _live(self, paths: Collection[str], homeless: Position | None) -> dict[str, Live]:
+        """The files that are at these paths, less the row whose content left."""
+        return {
+            path: Live(
+                key=tracked.file.key,
+                rows=tuple(
+                    pipeline.position
+                    for pipeline in tracked.pipelines.values()
+                    if homeless is None or pipeline.position.id != homeless.id
+                ),
+            )
+            for path in paths
+            if (tracked := self._open.at.get(path)) is not None
+        }
+
+    def _busy(self) -> dict[str, list[Position]]:
+        """The rows of rotated files that are still open, by path, and of those at their paths."""
+        busy: dict[str, list[Position]] = {}
+        for tracked in self._open.values():
+            rows = busy.setdefault(tracked.file.path, [])
+            rows += (pipeline.position for pipeline in tracked.pipelines.values())
+        return busy
+
+    async def _earlier_boot(self, rows: Collection[Position]) -> set[int]:
+        """Which rows are from before the machine booted; asked only of files that were not open."""
+        return await self._store.earlier_boot([row.id for row in rows]) if rows else set()
+
+    # --- what becomes of the answer -------------------------------------------------------------
+
+    async def _make_durable(
+        self, findings: Findings, homeless: Position | None
+    ) -> dict[tuple[int, str], Position]:
+        """Write the rows that are new or moved, synced; by descriptor and destination.
+
+        Rows whose content is nowhere are forgotten, but for the one the caller uses again.
+        """
+        entries = {
+            (finding.fd, destination): entry
+            for finding in findings.found
+            for destination, entry in finding.entries.items()
+        }
+        changed = [key for key, entry in entries.items() if not entry.keep]
+        if changed:
+            saved = await self._store.sight([entries[key].position for key in changed])
+        else:
+            saved = []
+        kept = 0 if homeless is None else homeless.id
+        if gone := [row.id for row in findings.homeless if row.id != kept]:
+            await self._store.forget(gone)
+        positions = {key: entry.position for key, entry in entries.items()}
+        return positions | dict(zip(changed, saved, strict=True))
+
+    def _note(self, findings: Findings) -> None:
+        """Remember what an inquiry found besides files to read, and say what is for people."""
+        self._agenda.ask_later(findings.unclear)
+        for suspect in findings.copies:
+            key = (suspect.stat.device, suspect.stat.inode)
+            self.copies.setdefault(suspect.lineage, set()).add(key)
+        for suspect, cause in findings.failed:
+            self._lookout.complain(suspect.path, cause)
+            self._agenda.ask_later([suspect.lineage])
+        for row in findings.homeless:
+            self._services.emit(
+                FileGone(
+                    stream=self._config.name,
+                    destination=row.destination,
+                    path=row.path,
+                    offset=row.offset,
+                )
+            )
+
+    def _keep_what_fits(
+        self, found: Iterable[Finding], entries: Mapping[tuple[int, str], Position]
+    ) -> Iterator[tuple[Finding, dict[str, Position]]]:
+        """The files for which there are descriptors; the others are closed and wait.
+
+        Files of one path stay together: a younger one must not be read before an older one.
+        """
+        lineages: dict[str, list[Finding]] = {}
+        for finding in found:
+            lineages.setdefault(finding.suspect.lineage, []).append(finding)
+        room = self._descriptors.room_for(sum(map(len, lineages.values())))
+        for path, files in lineages.items():
+            self._agenda.wait_no_more(path)
+            if len(files) <= room or room == self._descriptors.most:
+                room -= len(files)
+                for finding in files:
+                    yield finding, {d: entries[finding.fd, d] for d in finding.entries}
+            else:
+                self._agenda.wait(path)
+                for finding in files:
+                    self.close(finding)
+
+    def _wait_for_room(self, refused: Collection[str]) -> None:
+        """See to it that files without a descriptor are asked about again."""
+        if refused:
+            self._descriptors.refused()
+            for path in refused:
+                self._agenda.wait(path)
+        waiting = len(self._agenda.waiting)
+        if waiting:
+            self._services.loop.call_later(_ROOM_SECONDS, self._lookout.look_soon)
+        if bool(waiting) != self._wait_was_said:
+            self._wait_was_said = bool(waiting)
+            self._services.emit(FilesWait(stream=self._config.name, files=waiting))
+
+
+def _portions(
+    suspects: Iterable[Suspect], orphans: Iterable[Position]
+) -> Iterator[tuple[list[Suspect], list[Position]]]:
+    """Suspects and rows in portions, all of one path in the same."""
+    by_path: dict[str, tuple[list[Suspect], list[Position]]] = {}
+    for suspect in suspects:
+        by_path.setdefault(suspect.lineage, ([], []))[0].append(suspect)
+    for row in orphans:
+        by_path.setdefault(row.path, ([], []))[1].append(row)
+    some: list[Suspect] = []
+    bereft: list[Position] = []
+    for files, rows in by_path.values():
+        some += files
+        bereft += rows
+        if len(some) >= _ASKED_AT_ONCE:
+            yield some, bereft
+            some, bereft = [], []
+    if some or bereft:
+        yield some, bereft

@@ -1,0 +1,142 @@
+"""Rewrites: open files that were truncated or rewritten, and are read anew.
+
+Owns the way from the end of one pipeline to the beginning of the next, for each destination by
+itself: another may be down, and what it was sent not settled. Loop thread only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+from singer.agenda import Agenda
+from singer.base.errors import ReadError, StateError
+from singer.base.events import FileRewritten
+from singer.base.ports import PositionStore
+from singer.base.position import NO_MARK, Position
+from singer.files.openfile import OpenFile
+from singer.inquiries import Inquiries
+from singer.pipeline import Pipeline
+from singer.roster import Roster, Tracked
+from singer.services import Services
+
+#: How soon to look again when a rotation was under way.
+_ROTATION_SECONDS: Final = 0.005
+
+#: A pipeline that reads a file from its beginning, with a row that says so.
+BeginAgain: TypeAlias = Callable[[Tracked, Position], Pipeline]
+
+
+class Rewrites:
+    """The files of one stream that begin anew. `taking_stock` is held while it asks."""
+
+    def __init__(
+        self,
+        stream: str,
+        services: Services,
+        store: PositionStore,
+        *,
+        open_files: Roster,
+        inquiries: Inquiries,
+        agenda: Agenda,
+        taking_stock: asyncio.Lock,
+        scanned: asyncio.Event,
+        begin_again: BeginAgain,
+    ) -> None:
+        self._stream = stream
+        self._services = services
+        self._store = store
+        self._open = open_files
+        self._inquiries = inquiries
+        self._agenda = agenda
+        self._taking_stock = taking_stock
+        self._scanned = scanned
+        self._begin_again = begin_again
+        self._stopped = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __bool__(self) -> bool:
+        """Whether some file is about to begin anew."""
+        return bool(self._tasks)
+
+    def begin(self, tracked: Tracked, pipeline: Pipeline) -> None:
+        """A pipeline found that its file was truncated or rewritten; it reads no more."""
+        destination = pipeline.position.destination
+        if self._stopped or destination in tracked.rewriting:
+            return
+        tracked.rewriting.add(destination)
+        task = self._services.spawn(self._begin_anew(tracked, pipeline))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """Begin no more."""
+        self._stopped = True
+
+    async def stop(self) -> None:
+        """End what is under way; the next run finds out itself."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _begin_anew(self, tracked: Tracked, old: Pipeline) -> None:
+        """Finish what was read, look for a copy of the rest, and read the file from its start."""
+        await old.stop()
+        await old.settle()
+        while True:
+            try:
+                async with self._taking_stock:
+                    if await self._replace(tracked, old):
+                        break
+                await asyncio.sleep(_ROTATION_SECONDS)
+            except (StateError, ReadError) as error:
+                await asyncio.sleep(self._inquiries.failed(error))
+        tracked.rewriting.discard(old.position.destination)
+        tracked.pipelines[old.position.destination].wake()
+
+    async def _replace(self, tracked: Tracked, old: Pipeline) -> bool:
+        """A new pipeline in place of `old`; False if a rotation was under way: look again."""
+        file, position, now_ns = tracked.file, old.position, self._inquiries.now_ns()
+        await self._store.flush()  # else an older commit could follow the rows written below
+        copied = self._has_moved(position, file)  # by an attempt that did not come to its end
+        if not copied:
+            first = not self._scanned.is_set()
+            if not await self._inquiries.ask_for(position, file.path, first=first):
+                return False
+            copied = self._has_moved(position, file)
+        fresh = replace(
+            position,
+            id=0 if copied else position.id,
+            identity=replace(file.identity, fingerprint=NO_MARK),
+            offset=0,
+            tail=NO_MARK,
+            resume=b"",
+            first_seen_ns=now_ns,
+            updated_ns=now_ns,
+        )
+        (saved,) = await self._store.sight([fresh])
+        old.abandon(None if copied else "truncated")
+        self._services.emit(
+            FileRewritten(
+                stream=self._stream,
+                destination=position.destination,
+                path=file.seen_at,
+                offset=position.offset,
+                copied=copied,
+            )
+        )
+        tracked.pipelines[position.destination] = self._begin_again(tracked, saved)
+        self._open.youngest[file.path] = tracked
+        if all(p.position.offset == 0 or p is old for p in tracked.pipelines.values()):
+            self._inquiries.copies.pop(file.path, None)  # what was copied is not in it any more
+        # What was written, copied and truncated again while this went on is in a sibling by now.
+        self._agenda.ask_later([file.path])
+        return True
+
+    def _has_moved(self, position: Position, file: OpenFile) -> bool:
+        return any(
+            p.position.id == position.id and p.file is not file for p in self._open.pipelines
+        )

@@ -1,0 +1,199 @@
+"""Roster: the open files of one stream, and where they are.
+
+Owns which file is open, which is the one at its path, and which is the youngest of a path; and the
+answer to whether a file is final, because it is not at its path any more. Knows nothing of rows or
+of who is to be opened. Loop thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from singer.base.events import FileRotated
+from singer.files.census import Changes, Key
+from singer.files.openfile import OpenFile
+from singer.files.stat import FileStat
+from singer.files.walk import Sighting
+from singer.lookout import Lookout
+from singer.pipeline import Pipeline
+from singer.services import Services
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Tracked:
+    """A file that is open, and its pipelines by destination."""
+
+    file: OpenFile
+    stat: FileStat  #: from the last look
+    pipelines: dict[str, Pipeline] = field(default_factory=dict)
+    rewriting: set[str] = field(default_factory=set)  #: destinations that begin anew
+
+    def lacks(self, destinations: Collection[str]) -> bool:
+        """Whether one asking destination alone does not read it: its turn to find a copy."""
+        return len(destinations) == 1 and not self.pipelines.keys() >= set(destinations)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it was read to its end, and everything sent is committed."""
+        return all(pipeline.at_end and pipeline.settled for pipeline in self.pipelines.values())
+
+    @property
+    def resting(self) -> bool:
+        """Whether it may be closed."""
+        return not self.rewriting and all(p.resting for p in self.pipelines.values())
+
+    @property
+    def quiet_since(self) -> float:
+        """Loop time since when nothing came, and nothing happened to it."""
+        since = [pipeline.idle_since for pipeline in self.pipelines.values()]
+        return max([self.file.opened_at, self.file.final_since or 0.0, *since])
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        for pipeline in self.pipelines.values():
+            pipeline.wake()
+
+
+class Roster(Mapping[Key, Tracked]):
+    """The open files of one stream.
+
+    `at`        by path, the one that is there now
+    `youngest`  by path, the last of its chain
+    `unseen`    at their paths as far as is known, but not seen at the last look
+    """
+
+    def __init__(self, stream: str, services: Services, lookout: Lookout) -> None:
+        self.at: dict[str, Tracked] = {}
+        self.youngest: dict[str, Tracked] = {}
+        self.unseen: set[Key] = set()
+        self._stream = stream
+        self._services = services
+        self._lookout = lookout
+        self._files: dict[Key, Tracked] = {}
+
+    def __getitem__(self, key: Key) -> Tracked:
+        return self._files[key]
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @property
+    def pipelines(self) -> Iterator[Pipeline]:
+        """All pipelines."""
+        return (p for tracked in self.values() for p in tracked.pipelines.values())
+
+    def enter(self, tracked: Tracked, *, current: bool) -> None:
+        """A file is open; `current`: it is at its path."""
+        path = tracked.file.path
+        self._files[tracked.file.key] = tracked
+        young = self.youngest.get(path)
+        if current or young is None or young.file.final_since is not None:
+            self.youngest[path] = tracked
+        if current:
+            self.at[path] = tracked
+        else:
+            self._finalise(tracked)
+
+    def leave(self, key: Key) -> None:
+        """Close a file."""
+        tracked = self._files.pop(key)
+        path = tracked.file.path
+        self.unseen.discard(key)
+        if self.youngest.get(path) is tracked:
+            del self.youngest[path]
+        if self.at.get(path) is tracked:
+            del self.at[path]
+        tracked.file.close(self._services.threads)
+
+    async def locate(self, changes: Changes) -> set[str]:
+        """Say where files are now, and whether they are still the ones at their paths.
+
+        Returns the paths at which none of them, or another one, is now.
+        """
+        taken = self._lookout.census.at
+        mine = {key: where for key, where in changes.items() if key in self}
+        left = await self.whereabouts([self[key] for key, where in mine.items() if where is None])
+        was_at: dict[str, Tracked] = {}
+        is_at: dict[str, Tracked] = {}
+        for key, sighting in mine.items():
+            tracked = self.get(key)
+            if tracked is None:
+                continue
+            file = tracked.file
+            if self.at.get(file.path) is tracked:
+                was_at[file.path] = tracked
+            if sighting is not None:
+                self._seen(tracked, sighting)
+            elif file.final_since is None:
+                links, where = left.get(key, (1, file.seen_at))
+                if links and where == file.seen_at and taken(where) is None:
+                    self.unseen.add(key)  # its directory cannot be read just now
+                else:
+                    self.unseen.discard(key)
+                    file.deleted = not links
+                    if links:
+                        file.seen_at = where
+                    self._finalise(tracked)
+            if file.final_since is None:
+                is_at[file.path] = tracked
+        for path in was_at:
+            del self.at[path]
+        self.at |= is_at
+        return {path for path, tracked in was_at.items() if self.at.get(path) is not tracked}
+
+    async def whereabouts(self, files: Collection[Tracked]) -> dict[Key, tuple[int, str]]:
+        """By file, how many names lead to it, and the one the kernel knows."""
+        if not files:
+            return {}
+        return await self._lookout.in_thread(_whereabouts, [tracked.file for tracked in files])
+
+    def _seen(self, tracked: Tracked, sighting: Sighting) -> None:
+        file = tracked.file
+        self.unseen.discard(file.key)
+        file.seen_at = sighting.path
+        if sighting.path != file.path and sighting.path in self.at:
+            file.path = sighting.path  # swapped with another file of the stream
+        if sighting.path == file.path:
+            self._revive(tracked)
+        else:
+            self._finalise(tracked)
+        if sighting.stat != tracked.stat:
+            tracked.stat = sighting.stat
+            tracked.wake()
+
+    def _revive(self, tracked: Tracked) -> None:
+        """A file is at its path, or back there."""
+        if tracked.file.final_since is not None:
+            tracked.file.final_since = None
+            for pipeline in tracked.pipelines.values():
+                pipeline.finish_reading()  # who waits for its end would wait for ever
+
+    def _finalise(self, tracked: Tracked) -> None:
+        """Nobody is expected to write to a file any more."""
+        file = tracked.file
+        if file.final_since is not None:
+            return
+        file.final_since = self._services.loop.time()
+        self._services.emit(
+            FileRotated(
+                stream=self._stream,
+                path=file.path,
+                to=None if file.deleted else file.seen_at,
+            )
+        )
+        tracked.wake()
+
+
+def _whereabouts(files: Iterable[OpenFile]) -> dict[Key, tuple[int, str]]:
+    """Blocks. What cannot be told (a stale handle, a file closed meanwhile) is as it was."""
+    found = {}
+    for file in files:
+        try:
+            found[file.key] = file.whereabouts()
+        except OSError:
+            found[file.key] = (1, file.seen_at)
+    return found

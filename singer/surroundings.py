@@ -1,0 +1,224 @@
+"""Surroundings: which files and rows are in question when a stream asks about paths.
+
+Owns the listing of directories beside paths, and what names, times and rows say about the files
+there: rotated files of a path, finished ones, history. Opens nothing. Loop thread only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import ChainMap
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from singer.agenda import Agenda
+from singer.base.config import Rotated, StreamConfig
+from singer.base.ports import PositionStore
+from singer.base.position import READ_TO_END, Position
+from singer.dormants import Dormants
+from singer.files.census import Key
+from singer.files.inquiry import Suspect
+from singer.files.lineage import bases, lineage_of
+from singer.files.siblings import compression
+from singer.files.walk import Sighting, Walker
+from singer.lookout import Lookout
+from singer.roster import Roster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What tells a file of ours from one of before our time.
+
+    `since_ns`  when the stream was first looked at; None: never
+    `lost`      there was a past, and its rows are gone: nothing tells them apart
+    `first`     nothing is known yet of what happened while the agent did not run
+    """
+
+    since_ns: int | None
+    lost: bool
+    first: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Files to be recognised, the rows for their inode numbers, and rows whose file is not seen."""
+
+    suspects: dict[Key, Suspect]
+    rows: list[Position]
+    orphans: list[Position]
+
+
+class Surroundings:
+    """Finds out whom to ask about. `destinations` are the names of all there are."""
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        destinations: Collection[str],
+        store: PositionStore,
+        walker: Walker,
+        *,
+        lookout: Lookout,
+        open_files: Roster,
+        dormants: Dormants,
+        agenda: Agenda,
+    ) -> None:
+        self._config = config
+        self._destinations = frozenset(destinations)
+        self._store = store
+        self._walker = walker
+        self._lookout = lookout
+        self._open = open_files
+        self._dormants = dormants
+        self._agenda = agenda
+        self._blind: set[str] = set()  # directories that could not be listed for this question
+
+    def suspect(self, sightings: Collection[Sighting]) -> dict[Key, Suspect]:
+        """Files that were seen, by name what they are."""
+        named: dict[str, Any] = dict.fromkeys(sighting.path for sighting in sightings)
+        paths = ChainMap[str, Any](named, self._open.at, self._dormants.at)
+        return {
+            (s.stat.device, s.stat.inode): Suspect(
+                path=s.path, lineage=self._lineage(s.path, paths) or s.path, stat=s.stat
+            )
+            for s in sightings
+        }
+
+    async def look(
+        self,
+        suspects: dict[Key, Suspect],
+        asked: Collection[str],
+        destinations: Collection[str],
+        history: History,
+    ) -> Question:
+        """All that is in question with these suspects and paths. Raises StateError, ReadError.
+
+        Adds the rotated files to the suspects, and leaves out those that are finished.
+        """
+        by_path = await self._past(suspects, asked, destinations, history)
+        inodes = sorted({inode for _, inode in suspects})
+        rows = await self._store.lookup(self._config.name, inodes)
+        self._drop_finished(suspects, rows)
+        known = {
+            *((suspect.stat.inode, suspect.stat.birth_ns) for suspect in suspects.values()),
+            *((key[1], tracked.stat.birth_ns) for key, tracked in self._open.items()),
+            *((key[1], dormant.birth_ns) for key, dormant in self._dormants.items()),
+        }
+        orphans = [
+            row
+            for row in (row for rows_of_path in by_path.values() for row in rows_of_path)
+            if (row.identity.inode, row.identity.birth_ns) not in known
+            and row.destination in self._destinations
+            # What cannot be seen now may be where it was.
+            and not self._blind & {os.path.dirname(row.path), *self._config.rotated_dirs}
+        ]
+        return Question(suspects=suspects, rows=rows, orphans=orphans)
+
+    async def _past(
+        self,
+        suspects: dict[Key, Suspect],
+        asked: Collection[str],
+        destinations: Collection[str],
+        history: History,
+    ) -> dict[str, list[Position]]:
+        """The rows of all paths in question; adds their rotated files to the suspects.
+
+        A file with a known inode is one of ours whatever its name; a sibling by name without a
+        row is, if it was written to since the stream was first looked at. At the first look of a
+        run nothing is known of what happened meanwhile, and a path may be gone but for its rotated
+        files: all files beside are looked at.
+        """
+        name, store = self._config.name, self._store
+        paths = {suspect.lineage for suspect in suspects.values()} | set(asked)
+        beside: list[Sighting] = []
+        if history.first:
+            directories = {*self._lookout.directories, *self._config.rotated_dirs}
+            beside = await self._list(directories, destinations)
+            for sighting in beside:
+                paths.update(base for base in bases(sighting.path) if self._walker.matches(base))
+        by_path: dict[str, list[Position]] = {}
+        for row in await store.lineage(name, sorted(paths)):
+            by_path.setdefault(row.path, []).append(row)
+        home = {row.identity.inode: path for path in by_path for row in by_path[path]}
+        if history.first:
+            rows = await store.lookup(name, sorted({s.stat.inode for s in beside}))
+            home |= {row.identity.inode: row.path for row in rows}
+        elif paths:
+            directories = {*map(os.path.dirname, paths), *self._config.rotated_dirs}
+            beside = await self._list(directories, destinations)
+        ours = self._dating(history)
+        present = {sighting.path for sighting in beside}
+        present.update(t.file.seen_at for t in self._open.values() if not t.file.deleted)
+        for sighting in beside:
+            stat = sighting.stat
+            key = (stat.device, stat.inode)
+            if key in suspects:  # seen twice: where it was seen last counts
+                suspects[key] = replace(suspects[key], path=sighting.path, stat=stat)
+                continue
+            packed = compression(sighting.path)
+            if packed and sighting.path.removesuffix(packed.value) in present:
+                self._agenda.ask_later(base for base in bases(sighting.path) if base in paths)
+                continue  # it is being made of that one, which is read
+            if sighting.path in paths and not packed:
+                lineage: str | None = sighting.path
+            elif ours(sighting):
+                lineage = self._lineage(sighting.path, paths)
+            else:
+                lineage = None
+            # The content of a compressed file tells more than a number that may have been reused.
+            lineage = (packed and lineage) or home.get(stat.inode, lineage)
+            if lineage is not None:
+                suspects[key] = Suspect(path=sighting.path, lineage=lineage, stat=stat)
+        return by_path
+
+    def _dating(self, history: History) -> Callable[[Sighting], bool]:
+        """Which rotated files without a row are not from before our time."""
+        # Without a past that we should have had, nothing says which of the old ones are history.
+        if self._config.rotated_files is Rotated.ALL or history.lost:
+            return lambda _: True
+        since_ns = history.since_ns
+        return lambda sighting: since_ns is not None and sighting.stat.mtime_ns >= since_ns
+
+    def _lineage(self, path: str, paths: Collection[str]) -> str | None:
+        return lineage_of(
+            path,
+            paths,
+            rotated_dirs=self._config.rotated_dirs,
+            is_rotated=self._walker.is_rotated,
+        )
+
+    async def _list(
+        self, directories: Iterable[str], destinations: Collection[str]
+    ) -> list[Sighting]:
+        """All regular files of some directories that some destination could read and does not."""
+        found = []
+        self._blind.clear()
+        for directory in sorted(directories):
+            listing = await self._lookout.in_thread(self._walker.list_directory, directory)
+            if listing.fault:
+                self._blind.add(directory)
+            for sighting in listing.sightings:
+                key = (sighting.stat.device, sighting.stat.inode)
+                tracked, dormant = self._open.get(key), self._dormants.get(key)
+                if (tracked is None or tracked.lacks(destinations)) and (
+                    dormant is None or not dormant.is_same(sighting.stat)
+                ):
+                    found.append(sighting)
+        return found
+
+    def _drop_finished(self, suspects: dict[Key, Suspect], rows: list[Position]) -> None:
+        """Leave out rotated files that every destination has read to the end."""
+        for key, suspect in list(suspects.items()):
+            stat = suspect.stat
+            done = {
+                row.destination
+                for row in rows
+                if (row.identity.device, row.identity.inode) == key
+                and row.identity.birth_ns == stat.birth_ns
+                and (row.offset == stat.size or row.resume == READ_TO_END)
+                and stat.mtime_ns <= row.updated_ns  # else it may be as long, and another
+            }
+            if not suspect.current and done >= self._destinations:
+                self._dormants.add(key, suspect.lineage, suspect.path, stat)
+                del suspects[key]
