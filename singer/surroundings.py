@@ -209,13 +209,15 @@ class Surroundings:
 
     def _drop_finished(self, suspects: dict[Key, Suspect], rows: list[Position]) -> None:
         """Leave out rotated files that every destination has read to the end."""
+        by_file: dict[Key, list[Position]] = {}
+        for row in rows:
+            by_file.setdefault((row.identity.device, row.identity.inode), []).append(row)
         for key, suspect in list(suspects.items()):
             stat = suspect.stat
             done = {
                 row.destination
-                for row in rows
-                if (row.identity.device, row.identity.inode) == key
-                and row.identity.birth_ns == stat.birth_ns
+                for row in by_file.get(key, ())
+                if row.identity.birth_ns == stat.birth_ns
                 and (row.offset == stat.size or row.resume == READ_TO_END)
                 and stat.mtime_ns <= row.updated_ns  # else it may be as long, and another
             }

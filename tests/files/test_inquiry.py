@@ -12,8 +12,8 @@ import pytest
 from singer.base.position import TAIL_BYTES, FileIdentity, Mark, Position
 from singer.files.identity import Verdict
 from singer.files.inquiry import Inquiry, Live, Suspect
-from singer.files.opening import open_regular
 from singer.files.stat import stat_path
+from singer.files.walk import Walker
 
 NOW_NS = 10**18  # long before the files: whatever is asked about was changed since
 
@@ -54,7 +54,7 @@ def ask(logs):
             at_end=frozenset(at_end),
             rewritten=False,
             now_ns=now_ns,
-            open=open_regular,
+            open=Walker([f"{logs.parent}/*.log"]).open,
         )
         findings.append(inquiry.answer())
         return findings[-1]
