@@ -23,7 +23,11 @@ from singer.base.position import Position
 from singer.descriptors import Descriptors
 from singer.files import watermarks
 from singer.files.census import Key
-from singer.files.inquiry import Finding, Findings, Inquiry, Live, Suspect
+from singer.files.finding import Finding, Suspect
+from singer.files.inquiry import Findings, Inquiry
+from singer.files.likeness import Live
+from singer.files.opening import explain
+from singer.files.siblings import compression
 from singer.files.walk import Sighting, Walker
 from singer.lookout import Lookout
 from singer.roster import Roster
@@ -34,6 +38,8 @@ from singer.surroundings import History, Question, Surroundings
 _TICK_NS: Final = 20_000_000
 #: First and longest wait before the position store is asked again.
 _STORE_BACKOFF_SECONDS: Final = (0.2, 30.0)
+#: How soon to look again when a rotation was under way.
+_ROTATION_SECONDS: Final = 0.005
 #: How soon to try again to open files that wait for a descriptor.
 _ROOM_SECONDS: Final = 0.1
 #: Files that are asked about at once: each is held open until its row is on disk.
@@ -112,13 +118,15 @@ class Inquiries:
             self.whole = True
             self._backoff.reset()
 
-    async def ask_for(self, homeless: Position, path: str, *, first: bool) -> bool:
+    async def ask_for(self, homeless: Position, path: str, *, first: bool) -> float:
         """Find the content that left an open file (truncated, rewritten): a copy beside it.
 
-        For the row's destination alone. False: a rotation is under way there, ask again. Raises
-        StateError, ReadError.
+        For the row's destination alone. Returns 0.0, or in how many seconds to ask again: a
+        rotation is under way there, or there is no descriptor. Raises StateError, ReadError.
         """
-        return path not in await self._ask({}, {path}, homeless, first=first)
+        if path in await self._ask({}, {path}, homeless, first=first):
+            return _ROTATION_SECONDS
+        return _ROOM_SECONDS if path in self._agenda.waiting else 0.0
 
     def failed(self, error: StateError | ReadError) -> float:
         """Say that an inquiry failed; seconds to wait before the next attempt."""
@@ -168,8 +176,7 @@ class Inquiries:
                 question.suspects.values(),
                 question.orphans if homeless is None else (homeless,),
             ):
-                portion = replace(inquiry, suspects=some, orphans=bereft)
-                findings = await self._lookout.in_thread(portion.answer)
+                findings = await self._answer(replace(inquiry, suspects=some, orphans=bereft))
                 try:
                     entries = await self._make_durable(findings, homeless)
                 except BaseException:
@@ -178,7 +185,10 @@ class Inquiries:
                     raise
                 again |= findings.unsettled
                 self._note(findings)
-                admitted += self._keep_what_fits(findings.found, entries)
+                # What a file that begins anew needs is opened whatever the ceiling: it would wait
+                # for others that wait for theirs.
+                kept = self._keep_what_fits if homeless is None else self._keep
+                admitted += kept(findings.found, entries)
                 self.admitting = len(admitted)
                 self._wait_for_room(findings.refused)
             for destination in first_scan_of:
@@ -199,6 +209,14 @@ class Inquiries:
         for finding, positions in admitted:
             self._admit(finding, positions)
         return again
+
+    async def _answer(self, portion: Inquiry) -> Findings:
+        unfinished = self._unfinished(portion.suspects)
+        try:
+            asked = replace(portion, unfinished=unfinished)
+            return await self._lookout.in_thread(asked.answer)
+        finally:
+            _close_all(unfinished)
 
     async def _begin(self) -> frozenset[str]:
         """The destinations that see the stream for the first time."""
@@ -246,38 +264,60 @@ class Inquiries:
             suspects=(),
             rows=question.rows,
             orphans=(),
-            live=self._live({s.lineage for s in question.suspects.values()}, homeless),
+            live=self._live({s.lineage for s in question.suspects.values()}),
             copies=frozenset().union(*self.copies.values()),
-            busy=self._busy(),
+            busy=self._busy(homeless),
+            unfinished={},
+            rewriting={} if homeless else self._rewriting(),
             earlier_boot=await self._earlier_boot(question.rows),
             at_end=self._first_scan_of if at_end else frozenset(),
-            rewritten=homeless is not None,
             now_ns=self.now_ns(),
             open=self._walker.open,
         )
 
-    def _live(self, paths: Collection[str], homeless: Position | None) -> dict[str, Live]:
-        """The files that are at these paths, less the row whose content left."""
+    def _live(self, paths: Collection[str]) -> dict[str, Live]:
+        """The files that are at these paths, and how far they were read by who still reads them."""
         return {
             path: Live(
                 key=tracked.file.key,
-                rows=tuple(
-                    pipeline.position
-                    for pipeline in tracked.pipelines.values()
-                    if homeless is None or pipeline.position.id != homeless.id
-                ),
+                read=tuple(p.read_position for p in tracked.pipelines.values() if not p.changed),
             )
             for path in paths
             if (tracked := self._open.at.get(path)) is not None
         }
 
-    def _busy(self) -> dict[str, list[Position]]:
-        """The rows of rotated files that are still open, by path, and of those at their paths."""
+    def _busy(self, homeless: Position | None) -> dict[str, list[Position]]:
+        """The rows of all open files by path, less the one whose content left its file."""
         busy: dict[str, list[Position]] = {}
-        for tracked in self._open.values():
-            rows = busy.setdefault(tracked.file.path, [])
-            rows += (pipeline.position for pipeline in tracked.pipelines.values())
+        for pipeline in self._open.pipelines:
+            if homeless is None or pipeline.position.id != homeless.id:
+                busy.setdefault(pipeline.file.path, []).append(pipeline.position)
         return busy
+
+    def _rewriting(self) -> dict[str, set[str]]:
+        """By path, the destinations that begin one of its files anew."""
+        rewriting: dict[str, set[str]] = {}
+        for tracked in self._open.values():
+            if tracked.rewriting:
+                rewriting.setdefault(tracked.file.path, set()).update(tracked.rewriting)
+        return rewriting
+
+    def _unfinished(self, suspects: Collection[Suspect]) -> dict[str, list[int]]:
+        """By path, descriptors of plain rotated files whose archive may be among the suspects.
+
+        They are the caller's, since the files may be closed meanwhile. Raises ReadError.
+        """
+        packed = {suspect.lineage for suspect in suspects if compression(suspect.path)}
+        unfinished: dict[str, list[int]] = {}
+        try:
+            for tracked in self._open.values() if packed else ():
+                file = tracked.file
+                if file.path in packed and file.final_since is not None and not file.packed:
+                    unfinished.setdefault(file.path, []).append(os.dup(file.fd))
+        except OSError as error:
+            _close_all(unfinished)
+            raise ReadError(f"compare archives with open files: {explain(error)}") from error
+        return unfinished
 
     async def _earlier_boot(self, rows: Collection[Position]) -> set[int]:
         """Which rows are from before the machine booted; asked only of files that were not open."""
@@ -327,6 +367,14 @@ class Inquiries:
                 )
             )
 
+    def _keep(
+        self, found: Iterable[Finding], entries: Mapping[tuple[int, str], Position]
+    ) -> Iterator[tuple[Finding, dict[str, Position]]]:
+        """Files and their rows."""
+        for finding in found:
+            self._agenda.wait_no_more(finding.suspect.lineage)
+            yield finding, {d: entries[finding.fd, d] for d in finding.entries}
+
     def _keep_what_fits(
         self, found: Iterable[Finding], entries: Mapping[tuple[int, str], Position]
     ) -> Iterator[tuple[Finding, dict[str, Position]]]:
@@ -342,8 +390,7 @@ class Inquiries:
             self._agenda.wait_no_more(path)
             if len(files) <= room or room == self._descriptors.most:
                 room -= len(files)
-                for finding in files:
-                    yield finding, {d: entries[finding.fd, d] for d in finding.entries}
+                yield from self._keep(files, entries)
             else:
                 self._agenda.wait(path)
                 for finding in files:
@@ -361,6 +408,12 @@ class Inquiries:
         if bool(waiting) != self._wait_was_said:
             self._wait_was_said = bool(waiting)
             self._services.emit(FilesWait(stream=self._config.name, files=waiting))
+
+
+def _close_all(descriptors: Mapping[str, Iterable[int]]) -> None:
+    for some in descriptors.values():
+        for fd in some:
+            os.close(fd)
 
 
 def _portions(

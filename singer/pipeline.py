@@ -114,6 +114,7 @@ class Pipeline:
         self._outstanding = 0
         self._failure: BaseException | None = None
         self._largest = 0  # of the sizes seen: a file only grows, or it was truncated
+        self._gone = 0  # bytes that were seen behind what is read, and nobody can read any more
         self._written_ns = 0  # when it was last written to, at the last look
         self._epoch = 0  # counts rewinds, for whoever awaited meanwhile
         self._backoff = Backoff(*_BACKOFF_SECONDS)
@@ -142,6 +143,12 @@ class Pipeline:
     def read_offset(self) -> int:
         """File offset up to which bytes were read."""
         return self._source.read_offset
+
+    @property
+    def read_position(self) -> Position:
+        """The position as it will be when all whole records that were read are settled."""
+        source = self._source
+        return replace(self.position, offset=source.offset, tail=Mark.of(source.tail))
 
     @property
     def held(self) -> int:
@@ -174,11 +181,8 @@ class Pipeline:
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
-        unread = 0 if self.file.packed else max(0, self._source.unread(size))
-        lost = unread + self._source.held + sum(t.end - t.start for t in self._tickets)
-        account = self.destination.account
-        account.read += unread
-        account.skipped["deleted"] += unread
+        self._gone = self._behind(size)
+        lost = self._gone + self._source.held + sum(t.end - t.start for t in self._tickets)
         self.abandon("deleted")
         self.finish_reading()
         return lost
@@ -227,12 +231,17 @@ class Pipeline:
         if reason is None:
             account.rewound += under_way + held
         else:
-            account.skipped[reason] += under_way + held
+            account.read += self._gone
+            account.skipped[reason] += under_way + held + self._gone
         for ticket in self._tickets:
             charge((self._ceiling,), -ticket.cost)
         self._tickets.clear()
         self._resume = self.position.resume
         self._source.reset(self.position.offset, self._tail)
+
+    def _behind(self, size: int) -> int:
+        """The bytes of a file of `size` that are not read; of an archive nobody knows."""
+        return 0 if self.file.packed else max(0, self._source.unread(size))
 
     def finish_reading(self) -> None:
         """Let the younger files of the path start."""
@@ -298,6 +307,7 @@ class Pipeline:
         rewritten = unread == 0 and written_ns != self._written_ns and self._written_ns
         self._written_ns = written_ns
         if unread < 0 or size < self._largest:
+            self._gone = self._behind(self._largest)
             self._change()
             return True
         self._largest = size

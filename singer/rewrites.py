@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from singer.agenda import Agenda
 from singer.base.errors import ReadError, StateError
@@ -21,9 +21,6 @@ from singer.inquiries import Inquiries
 from singer.pipeline import Pipeline
 from singer.roster import Roster, Tracked
 from singer.services import Services
-
-#: How soon to look again when a rotation was under way.
-_ROTATION_SECONDS: Final = 0.005
 
 #: A pipeline that reads a file from its beginning, with a row that says so.
 BeginAgain: TypeAlias = Callable[[Tracked, Position], Pipeline]
@@ -89,24 +86,26 @@ class Rewrites:
         while True:
             try:
                 async with self._taking_stock:
-                    if await self._replace(tracked, old):
-                        break
-                await asyncio.sleep(_ROTATION_SECONDS)
+                    wait_seconds = await self._replace(tracked, old)
+                if not wait_seconds:
+                    break
+                await asyncio.sleep(wait_seconds)
             except (StateError, ReadError) as error:
                 await asyncio.sleep(self._inquiries.failed(error))
         tracked.rewriting.discard(old.position.destination)
         tracked.pipelines[old.position.destination].wake()
 
-    async def _replace(self, tracked: Tracked, old: Pipeline) -> bool:
-        """A new pipeline in place of `old`; False if a rotation was under way: look again."""
+    async def _replace(self, tracked: Tracked, old: Pipeline) -> float:
+        """A new pipeline in place of `old`: 0.0; or in how many seconds to try again."""
         file, position, now_ns = tracked.file, old.position, self._inquiries.now_ns()
         await self._store.flush()  # else an older commit could follow the rows written below
-        copied = self._has_moved(position, file)  # by an attempt that did not come to its end
+        copied = await self._has_moved(position, file)  # by an attempt that did not come to its end
         if not copied:
             first = not self._scanned.is_set()
-            if not await self._inquiries.ask_for(position, file.path, first=first):
-                return False
-            copied = self._has_moved(position, file)
+            wait_seconds = await self._inquiries.ask_for(position, file.path, first=first)
+            if wait_seconds:
+                return wait_seconds
+            copied = await self._has_moved(position, file)
         fresh = replace(
             position,
             id=0 if copied else position.id,
@@ -134,9 +133,11 @@ class Rewrites:
             self._inquiries.copies.pop(file.path, None)  # what was copied is not in it any more
         # What was written, copied and truncated again while this went on is in a sibling by now.
         self._agenda.ask_later([file.path])
-        return True
+        return 0.0
 
-    def _has_moved(self, position: Position, file: OpenFile) -> bool:
+    async def _has_moved(self, position: Position, file: OpenFile) -> bool:
+        """Whether the row is that of another file by now: the copy of what this one held."""
         return any(
-            p.position.id == position.id and p.file is not file for p in self._open.pipelines
+            row.id == position.id and (row.identity.device, row.identity.inode) != file.key
+            for row in await self._store.lineage(self._stream, [position.path])
         )

@@ -21,7 +21,7 @@ from singer.base.position import READ_TO_END, Position
 from singer.descriptors import Deleted, Descriptors
 from singer.dormants import Dormant, Dormants
 from singer.files.census import Changes, Key
-from singer.files.inquiry import Entry, Finding
+from singer.files.finding import Entry, Finding
 from singer.files.openfile import OpenFile
 from singer.files.siblings import compression
 from singer.files.walk import Sighting, Walker

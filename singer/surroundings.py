@@ -18,7 +18,7 @@ from singer.base.ports import PositionStore
 from singer.base.position import READ_TO_END, Position
 from singer.dormants import Dormants
 from singer.files.census import Key
-from singer.files.inquiry import Suspect
+from singer.files.finding import Suspect
 from singer.files.lineage import bases, lineage_of
 from singer.files.siblings import compression
 from singer.files.walk import Sighting, Walker

@@ -105,6 +105,48 @@ def test_compressed_while_no_broker_answers_and_then_killed(rig, logs):
     expect(agent, lines(0, 60))
 
 
+@pytest.mark.parametrize("delivered", [0, 3])  # less than can be told from chance
+def test_compressed_while_little_of_it_is_delivered_it_is_not_shipped_again(rig, logs, delivered):
+    log = logs / "app.log"
+    agent = rig().start()
+    agent.run_until(agent.stream.scanned.is_set, "first scan")
+    append(log, lines(0, delivered))
+    expect(agent, lines(0, delivered))
+    agent.writer.up = False
+    append(log, lines(delivered, 50))
+    agent.run_until(lambda: agent.writer.under_way, "sent")
+    archive = pack(rotate(log))
+    append(log, lines(50, 60))
+    agent.run_for(0.8)  # a rescan finds the archive
+    agent.writer.up = True
+    agent.loop.call_soon(agent.writer.settle)
+    expect(agent, lines(0, 60))
+    agent.run_until(
+        lambda: (archive.stat().st_dev, archive.stat().st_ino) in agent.stream._dormants,
+        "the archive is known to be finished",
+    )
+    expect(agent, lines(0, 60))
+
+
+def test_copied_compressed_and_truncated_while_no_broker_answers_nothing_arrives_twice(rig, logs):
+    log = logs / "app.log"
+    agent = rig().start()
+    agent.run_until(agent.stream.scanned.is_set, "first scan")
+    agent.writer.up = False
+    append(log, lines(0, 50))
+    agent.run_until(lambda: agent.writer.under_way, "sent")
+    content = log.read_bytes()
+    os.truncate(log, 0)
+    (logs / "app.log.1.gz").write_bytes(gzip.compress(content))
+    append(log, lines(50, 60))
+    agent.run_for(0.8)
+    agent.writer.up = True
+    agent.loop.call_soon(agent.writer.settle)
+    expect(agent, lines(0, 60))
+    agent.run_for(0.8)
+    expect(agent, lines(0, 60))
+
+
 def test_an_archive_that_is_being_written_waits_until_it_is_whole(rig, logs):
     log = logs / "app.log"
     append(log, lines(0, 30))

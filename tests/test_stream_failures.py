@@ -287,6 +287,83 @@ def test_copied_and_truncated_while_stopped_under_a_glob_brings_nothing_twice(ri
     expect(agent, lines(0, 120) + lines(200, 210))
 
 
+@pytest.mark.parametrize("copy_seen", [True, False])
+@pytest.mark.parametrize("regrown", [10, 150])
+@pytest.mark.parametrize("delivered", [0, 20])
+def test_copied_and_truncated_while_no_broker_answers_nothing_arrives_twice(
+    rig, logs, copy_seen, regrown, delivered
+):
+    log, copy = logs / "app.log", logs / "app.log.1"
+    agent = rig("app.log*").start()
+    agent.run_until(agent.stream.scanned.is_set, "first scan")
+    append(log, lines(0, delivered))
+    expect(agent, lines(0, delivered))
+    agent.writer.up = False
+    append(log, lines(delivered, 100))
+    agent.run_until(lambda: agent.writer.under_way, "sent")
+    shutil.copyfile(log, copy)
+    if copy_seen:
+        agent.run_until(lambda: agent.stream._inquiries.copies, "copy recognised")
+    os.truncate(log, 0)
+    append(log, lines(200, 200 + regrown))
+    agent.run_until(lambda: bool(agent.stream._rewrites), "truncation noticed")
+    agent.run_for(0.8)  # a rescan while it waits for the broker
+    agent.writer.up = True
+    agent.loop.call_soon(agent.writer.settle)
+    expect_all(agent, lines(0, 100) + lines(200, 200 + regrown))
+    run_until_looked(agent, logs / "app.logs")
+    assert Counter(agent.writer.arrived) == Counter(lines(0, 100) + lines(200, 200 + regrown))
+
+
+def test_copied_and_truncated_before_its_reader_has_room_to_notice_nothing_arrives_twice(rig, logs):
+    log, copy = logs / "app.log", logs / "app.log.1"
+    agent = rig("app.log*", memory=1 << 20).start()
+    agent.run_until(agent.stream.scanned.is_set, "first scan")
+    agent.writer.up = False
+    append(log, lines(0, 20_000))
+    agent.run_until(lambda: agent.writer.under_way, "sent")
+    agent.run_for(0.3)  # until there is no room
+    shutil.copyfile(log, copy)
+    os.truncate(log, 0)
+    append(log, lines(30_000, 45_000))
+    agent.run_for(0.8)
+    agent.writer.up = True
+    agent.loop.call_soon(agent.writer.settle)
+    expect_all(agent, lines(0, 20_000) + lines(30_000, 45_000))
+
+
+def test_a_copy_is_finished_for_a_dead_destination_after_the_other_let_it_go(rig, logs):
+    log, copy = logs / "app.log", logs / "app.log.1"
+    writers = {"good": LoopbackWriter(), "dead": LoopbackWriter()}
+    agent = rig("app.log*", writers=writers, close_idle=0.1).start()
+    agent.run_until(agent.stream.scanned.is_set, "first scan")
+    writers["dead"].up = False
+    append(log, lines(0, 100))
+    agent.run_until(lambda: writers["good"].arrived == lines(0, 100), "the good one")
+    agent.run_until(lambda: writers["dead"].under_way, "sent")
+    append(log, lines(100, 120))
+    shutil.copyfile(log, copy)
+    os.truncate(log, 0)
+    append(log, lines(200, 210))
+    expected = lines(0, 120) + lines(200, 210)
+    agent.run_until(
+        lambda: Counter(writers["good"].arrived) == Counter(expected), "the good one", seconds=5
+    )
+    agent.run_until(lambda: str(copy) not in descriptors(logs), "the copy let go")
+    append(logs / "app.logs", lines(900, 901))
+    agent.run_until(lambda: lines(900, 901)[0] in writers["good"].arrived, "a look")
+    os.utime(copy)  # somebody asks again
+    agent.run_for(0.8)
+    writers["dead"].up = True
+    agent.loop.call_soon(writers["dead"].settle)
+    expected += lines(900, 901)
+    for writer in writers.values():
+        agent.run_until(lambda w=writer: set(w.arrived) == set(expected), "both")
+    agent.run_until_caught_up()
+    for writer in writers.values():
+        assert Counter(writer.arrived) == Counter(expected)
+
+
 @pytest.fixture
 def slow_disk(monkeypatch):
     disk = SlowDisk(monkeypatch)

@@ -10,8 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import dataclass, replace
 from typing import Final
 
 from singer.base.errors import ReadError
@@ -25,78 +24,18 @@ from singer.base.position import (
     Position,
 )
 from singer.files.census import Key
-from singer.files.identity import Verdict, born_before, identify, is_copy
-from singer.files.marks import agrees, tail_agrees
+from singer.files.finding import Entry, Finding, Suspect
+from singer.files.identity import Verdict, identify, is_copy
+from singer.files.likeness import Likeness, Live, compare
+from singer.files.marks import agrees, first_bytes, last_bytes, tail_agrees
 from singer.files.packed import Examination, Known, examine
 from singer.files.placement import last_line_start
-from singer.files.siblings import Compression, compression
-from singer.files.stat import FileStat, is_shared, stat_fd
+from singer.files.siblings import compression
+from singer.files.stat import is_shared, stat_fd
 
-#: A file that was written to so lately may still be growing into the copy of another.
-_COPYING_NS: Final = 2_000_000_000
 #: A compressed file that is not whole and was not written to for so long never will be.
 _PACKING_NS: Final = 60_000_000_000
 _NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suspect:
-    """A regular file that is not open here: where it is, and the path it would belong to."""
-
-    path: str
-    lineage: str
-    stat: FileStat
-
-    @property
-    def current(self) -> bool:
-        """Whether it is at its path, that is not rotated."""
-        return self.path == self.lineage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """Where one destination starts in a file: the row to keep, and the bytes before its offset.
-
-    `tail` are the last of them (at most 256), `head` the first (at most 1024).
-
-    `keep` says that the row in the store is right as it is; else it has to be written first.
-    """
-
-    verdict: Verdict
-    position: Position
-    tail: bytes
-    head: bytes
-    keep: bool
-
-
-@dataclass(slots=True, kw_only=True)
-class Finding:
-    """An open file and where each destination starts in it."""
-
-    suspect: Suspect
-    fd: int
-    stat: FileStat
-    remote: bool  #: on a mount that may hang
-    packed: Compression | None  #: then offsets count its content
-    entries: dict[str, Entry] = field(default_factory=dict)
-
-    @property
-    def key(self) -> Key:
-        """(device, inode)."""
-        return (self.stat.device, self.stat.inode)
-
-    @property
-    def is_new(self) -> bool:
-        """Whether no destination has read any of it."""
-        return all(entry.verdict is Verdict.NEW for entry in self.entries.values())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
-    """The file that is open and at its path: copytruncate makes copies of such a file."""
-
-    key: Key
-    rows: tuple[Position, ...]  #: how far each destination is through it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,15 +55,6 @@ class Findings:
     copies: tuple[Suspect, ...]
     unclear: frozenset[str]
     refused: frozenset[str]  #: paths for whose files there were no descriptors left
-
-
-class _Likeness(Enum):
-    """What a sibling is to the file at its path."""
-
-    OTHER = "another file"
-    COPY = "a copy of it"
-    UNCLEAR = "too short to tell, or being written"
-    MOVING = "unknown: that file is being rotated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +77,11 @@ class Inquiry:
     `rows` are all rows for the suspects' inode numbers, `orphans` rows of the suspects' paths
     whose inode was not seen. `live` are, by path, the files that are there and open; `copies`
     siblings that were found to be copies of them. `busy` are, by path, the rows of all open files,
-    rotated ones too. `earlier_boot` are ids of rows from before the
-    machine booted. `at_end` are destinations that see the stream for the first time and skip what
-    is there. `rewritten`: the inquiry is about a live file that was truncated or rewritten.
-    `open` opens a regular file, or raises ReadError.
+    rotated ones too, and `unfinished` descriptors of plain rotated ones, which stay the caller's.
+    `rewriting` are, by path, destinations that begin an open file of it anew, and ask about its
+    siblings themselves. `earlier_boot` are ids of rows from before the machine booted. `at_end` are
+    destinations that see the stream for the first time and skip what is there. `open` opens a
+    regular file, or raises ReadError.
     """
 
     stream: str
@@ -161,9 +92,10 @@ class Inquiry:
     live: Mapping[str, Live]
     copies: Collection[Key]
     busy: Mapping[str, Sequence[Position]]
+    unfinished: Mapping[str, Sequence[int]]
+    rewriting: Mapping[str, Collection[str]]
     earlier_boot: Collection[int]
     at_end: frozenset[str]
-    rewritten: bool
     now_ns: int
     open: Callable[[str], int]
 
@@ -191,7 +123,7 @@ class Inquiry:
             except ReadError as error:
                 if isinstance(error.__cause__, FileNotFoundError):
                     unsettled.add(suspect.lineage)
-                elif getattr(error.__cause__, "errno", None) in _NO_DESCRIPTORS:
+                elif _errno(error) in _NO_DESCRIPTORS:
                     refused.add(suspect.lineage)
                 else:
                     failed.append((suspect, str(error)))
@@ -228,9 +160,9 @@ class Inquiry:
                 failed.append((finding.suspect, str(error)))
                 self._drop(finding, found)
                 continue
-            if likeness is not _Likeness.OTHER:
+            if likeness is not Likeness.OTHER:
                 self._drop(finding, found)
-                if likeness is _Likeness.COPY:
+                if likeness is Likeness.COPY:
                     copies.append(finding.suspect)
                 else:
                     unclear.add(finding.suspect.lineage)
@@ -243,18 +175,31 @@ class Inquiry:
             and not self._shortened(row, found)
         )
         for finding in list(found):
-            likeness = self._likeness(finding, found)
-            if likeness is _Likeness.COPY:
+            lineage = finding.suspect.lineage
+            if not self._leave_to_rewrites(finding):
+                unclear.add(lineage)
+                self._drop(finding, found)
+                continue
+            try:
+                likeness = self._likeness(finding, found)
+            except (ReadError, OSError) as error:
+                if _errno(error) in _NO_DESCRIPTORS:
+                    refused.add(lineage)
+                else:
+                    failed.append((finding.suspect, str(error)))
+                    self._drop(finding, found)
+                continue
+            if likeness is Likeness.COPY:
                 copies.append(finding.suspect)
                 self._drop(finding, found)
-            elif likeness is _Likeness.UNCLEAR:
-                unclear.add(finding.suspect.lineage)
-            elif likeness is _Likeness.MOVING:
-                unsettled.add(finding.suspect.lineage)
+            elif likeness is Likeness.UNCLEAR:
+                unclear.add(lineage)
+            elif likeness is Likeness.MOVING:
+                unsettled.add(lineage)
         for finding in list(found):
             suspect = finding.suspect
             # Younger ones are not read before one of which is not known yet what it is.
-            if suspect.lineage in unsettled or (
+            if suspect.lineage in unsettled | refused or (
                 suspect.lineage in unclear and not suspect.current and finding.is_new
             ):
                 self._drop(finding, found)
@@ -265,7 +210,7 @@ class Inquiry:
             homeless=tuple(
                 row
                 for row in nowhere
-                if row.path not in unsettled | {suspect.lineage for suspect, _ in failed}
+                if row.path not in unsettled | refused | {s.lineage for s, _ in failed}
             ),
             copies=tuple(copies),
             unclear=frozenset(unclear),
@@ -277,54 +222,44 @@ class Inquiry:
         found.remove(finding)
         os.close(finding.fd)
 
-    def _likeness(self, finding: Finding, found: Sequence[Finding]) -> _Likeness:
-        """Whether a sibling without a past is the copy that copytruncate makes of the live file.
-
-        Then what it holds is delivered from the file itself, or, once that is truncated, from where
-        the row that moves here says.
-        """
+    def _likeness(self, finding: Finding, found: Sequence[Finding]) -> Likeness:
+        """What a sibling without a past is to the file at its path. Raises OSError, ReadError."""
         suspect = finding.suspect
         if suspect.current or not finding.is_new or finding.packed:
-            return _Likeness.OTHER
+            return Likeness.OTHER
         known = [f for f in found if f.suspect.path == suspect.lineage and not f.is_new]
+        if known:
+            rows = [entry.position for entry in known[0].entries.values()]
+            return compare(finding, known[0].fd, rows, self.now_ns)
         live = self.live.get(suspect.lineage)
+        if live is None:
+            return Likeness.OTHER
         try:
-            if known:
-                rows = [entry.position for entry in known[0].entries.values()]
-                return self._compare(finding, known[0].fd, rows)
-            if live is None:
-                return _Likeness.OTHER
             fd = self.open(suspect.lineage)
-            try:
-                there = os.fstat(fd)
-                if (there.st_dev, there.st_ino) != live.key:
-                    return _Likeness.MOVING
-                return self._compare(finding, fd, live.rows)
-            finally:
-                os.close(fd)
-        except ReadError:
-            return _Likeness.MOVING
-        except OSError:
-            return _Likeness.UNCLEAR
+        except ReadError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return Likeness.MOVING
+            raise
+        try:
+            there = os.fstat(fd)
+            if (there.st_dev, there.st_ino) != live.key:
+                return Likeness.MOVING
+            return compare(finding, fd, live.read, self.now_ns)
+        finally:
+            os.close(fd)
 
-    def _compare(self, finding: Finding, live: int, rows: Sequence[Position]) -> _Likeness:
-        """A copy is younger than the live file, not longer, and the same at both ends.
+    def _leave_to_rewrites(self, finding: Finding) -> bool:
+        """Leave a sibling to destinations that begin the file of its path anew: it may be a copy.
 
-        While it is being written, its beginning must do. Raises OSError.
+        They find it themselves, once all that they were sent is settled. False: to all of them.
         """
-        stat, there = finding.stat, stat_fd(live)
-        if born_before(stat, there.birth_ns):
-            return _Likeness.OTHER
-        if stat.size > there.size:
-            # Not its copy, unless it was cut since: then its own pipeline sees to the copy.
-            cut = not self.rewritten and any(row.offset > there.size for row in rows)
-            return _Likeness.UNCLEAR if cut else _Likeness.OTHER
-        if not _same_ends(finding.fd, live, stat.size):
-            return _Likeness.OTHER
-        if stat.size >= TAIL_BYTES:
-            return _Likeness.COPY
-        fresh = self.now_ns - stat.mtime_ns < _COPYING_NS
-        return _Likeness.UNCLEAR if fresh else _Likeness.OTHER
+        suspect = finding.suspect
+        if not suspect.current:
+            for destination in self.rewriting.get(suspect.lineage, ()):
+                entry = finding.entries.get(destination)
+                if entry is not None and entry.verdict is Verdict.NEW:
+                    del finding.entries[destination]
+        return bool(finding.entries)
 
     def _judge(
         self, finding: Finding, rows: Mapping[tuple[str, int], Sequence[Position]]
@@ -345,7 +280,7 @@ class Inquiry:
         rows: Mapping[tuple[str, int], Sequence[Position]],
         homeless: Sequence[Position],
         housed: set[int],
-    ) -> _Likeness:
+    ) -> Likeness:
         """Say what a compressed file is, by its content: a row that is nowhere else may be its own.
 
         Whose content is still being read from a plain file is left alone until that is finished.
@@ -363,7 +298,14 @@ class Inquiry:
         known = [*own.values(), *lost, *busy]
         examined = examine(finding.fd, packed, (), whole=False)
         being_written = examined.length is None and examined.fault is None
-        alike = [row for row in known if row.identity.fingerprint.agrees(examined.head)]
+        if not own and self._is_unfinished(lineage, examined.head):
+            return Likeness.UNCLEAR
+        # Of which nothing was delivered tells nothing, and is no reason to decompress it all.
+        alike = [
+            row
+            for row in known
+            if row.identity.fingerprint.length and row.identity.fingerprint.agrees(examined.head)
+        ]
         if alike:
             marks = [Known(row.identity.fingerprint, row.offset, row.tail) for row in alike]
             examined = examine(finding.fd, packed, marks, whole=True)
@@ -377,9 +319,9 @@ class Inquiry:
             being_written &= len(examined.head) < FINGERPRINT_BYTES
             tails = {}
         if not own and any(row.id in tails for row in busy):
-            return _Likeness.COPY
+            return Likeness.COPY
         if being_written and not tails and self.now_ns - stat.mtime_ns < _PACKING_NS:
-            return _Likeness.UNCLEAR
+            return Likeness.UNCLEAR
         for destination in self.destinations:
             row = own.get(destination)
             if row is None or (
@@ -398,7 +340,17 @@ class Inquiry:
             )
             if row is not None:
                 housed.add(row.id)
-        return _Likeness.OTHER
+        return Likeness.OTHER
+
+    def _is_unfinished(self, lineage: str, head: bytes) -> bool:
+        """Whether content that begins so is read from a plain file, which was deleted meanwhile.
+
+        Once that is finished its row tells what the archive is. Raises OSError.
+        """
+        return bool(head) and any(
+            not os.fstat(fd).st_nlink and os.pread(fd, len(head), 0) == head
+            for fd in self.unfinished.get(lineage, ())
+        )
 
     def _packed_entry(
         self,
@@ -505,14 +457,14 @@ class Inquiry:
             return Entry(
                 verdict=verdict,
                 position=position,
-                tail=_before(finding.fd, row.offset),
-                head=_beginning(finding.fd, row.offset),
+                tail=last_bytes(finding.fd, row.offset),
+                head=first_bytes(finding.fd, row.offset),
                 keep=position == row,
             )
         offset = 0
         if verdict is Verdict.NEW and destination in self.at_end:
             offset = last_line_start(finding.fd, stat.size)
-        tail = _before(finding.fd, offset)
+        tail = last_bytes(finding.fd, offset)
         position = replace(
             self._fresh(lineage, destination, identity),
             offset=offset,
@@ -522,38 +474,25 @@ class Inquiry:
             verdict=verdict,
             position=position,
             tail=tail,
-            head=_beginning(finding.fd, offset),
+            head=first_bytes(finding.fd, offset),
             keep=False,
         )
+
+
+def _errno(error: ReadError | OSError) -> int | None:
+    """What the kernel said."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return cause.errno if isinstance(cause, OSError) else None
 
 
 def _cut_back(row: Position, finding: Finding) -> Position:
     """The row at the end of a file that is shorter than its offset. Raises OSError."""
     size = finding.stat.size
-    head = _beginning(finding.fd, size)
+    head = first_bytes(finding.fd, size)
     return replace(
         row,
         offset=size,
         identity=replace(row.identity, fingerprint=Mark.of(head)),
-        tail=Mark.of(_before(finding.fd, size)),
+        tail=Mark.of(last_bytes(finding.fd, size)),
         resume=b"",
     )
-
-
-def _same_ends(one: int, other: int, size: int) -> bool:
-    """Whether two files have the same first and last bytes, going by the first `size`."""
-    head, tail = min(FINGERPRINT_BYTES, size), min(TAIL_BYTES, size)
-    return os.pread(one, head, 0) == os.pread(other, head, 0) and os.pread(
-        one, tail, size - tail
-    ) == os.pread(other, tail, size - tail)
-
-
-def _beginning(fd: int, offset: int) -> bytes:
-    """What a fingerprint covers of the bytes before `offset`. Raises OSError."""
-    length = min(FINGERPRINT_BYTES, offset)
-    return os.pread(fd, length, 0) if length else b""
-
-
-def _before(fd: int, offset: int) -> bytes:
-    length = min(TAIL_BYTES, offset)
-    return os.pread(fd, length, offset - length) if length else b""

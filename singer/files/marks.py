@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from singer.base.errors import ReadError
-from singer.base.position import FINGERPRINT_BYTES, NO_MARK, Mark
+from singer.base.position import FINGERPRINT_BYTES, NO_MARK, TAIL_BYTES, Mark
 from singer.files.opening import explain
 
 
@@ -39,6 +39,18 @@ def read_tail(fd: int, offset: int, length: int) -> Mark:
 def tail_agrees(fd: int, offset: int, tail: Mark) -> bool:
     """Whether the marked bytes are those right before `offset`. Raises ReadError."""
     return tail.length <= offset and tail.agrees(_read(fd, tail.length, offset - tail.length))
+
+
+def first_bytes(fd: int, offset: int) -> bytes:
+    """What a fingerprint covers of the bytes before `offset`. Raises OSError."""
+    length = min(FINGERPRINT_BYTES, offset)
+    return os.pread(fd, length, 0) if length else b""
+
+
+def last_bytes(fd: int, offset: int) -> bytes:
+    """What a tail covers of the bytes before `offset`. Raises OSError."""
+    length = min(TAIL_BYTES, offset)
+    return os.pread(fd, length, offset - length) if length else b""
 
 
 def _read(fd: int, length: int, offset: int) -> bytes:

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from singer.base.config import ByteSize, TextReaderConfig
+from singer.base.events import FileRewritten, Rewound
 from singer.readers.text import TextReader
 from singer.writers.dead_letters import read_dead_letters
 from tests.support.logs import append, expect, later, lines, rewrite, run_until_on_disk
@@ -249,3 +250,24 @@ def test_copied_while_running_and_written_on_and_a_restart(rig, logs, glob):
     agent.run_until_caught_up()
     append(log, lines(130, 140))
     expect(agent, lines(0, 140))
+
+
+# --- what nobody can have any more ----------------------------------------------------------------
+
+
+def test_what_was_read_and_truncated_away_before_it_was_delivered_is_counted(rig, logs):
+    """Lost by the application's doing, and never silently."""
+    log = logs / "app.log"
+    append(log, lines(0, 10))
+    agent = rig().start()
+    expect(agent, lines(0, 10))
+    agent.writer.failing = True
+    append(log, lines(10, 20))
+    agent.run_until(lambda: agent.seen(Rewound), "the topic refuses")
+    rewrite(log, lines(100, 105))
+    agent.writer.failing = False
+    expect(agent, lines(0, 10) + lines(100, 105))
+    (account,) = agent.ledger
+    assert account.skipped == {"truncated": sum(len(line) + 1 for line in lines(10, 20))}
+    (said,) = agent.seen(FileRewritten)
+    assert "is gone" in said.message()

@@ -51,8 +51,12 @@ class Storm:
             for writer in self._writers:
                 files.enter_context(writer)
             self._meet()
-            for _ in range(self._kills):
-                self._live(share)
+            for life in range(self._kills):
+                try:
+                    self._live(share)
+                except AssertionError as error:
+                    error.add_note(f"in life {life}, the agent at the end:\n{agent.tail()}")
+                    raise
             agent.start()
             agent.wait_for_log("event=agent-started")
             for writer in self._writers:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import shutil
 from dataclasses import replace
 
 import pytest
 
+from singer.base.errors import ReadError
 from singer.base.position import TAIL_BYTES, FileIdentity, Mark, Position
+from singer.files.finding import Suspect
 from singer.files.identity import Verdict
-from singer.files.inquiry import Inquiry, Live, Suspect
+from singer.files.inquiry import Inquiry
+from singer.files.likeness import Live
 from singer.files.stat import stat_path
 from singer.files.walk import Walker
 
@@ -22,6 +26,11 @@ NOW_NS = 10**18  # long before the files: whatever is asked about was changed si
 def logs(tmp_path):
     (tmp_path / "logs").mkdir()
     return tmp_path / "logs"
+
+
+def opener(logs):
+    """How the stream of these logs opens files."""
+    return Walker([f"{logs.parent}/*.log"]).open
 
 
 @pytest.fixture
@@ -40,6 +49,10 @@ def ask(logs):
         now_ns=NOW_NS,
         copies=(),
         earlier_boot=(),
+        busy=None,
+        unfinished=None,
+        rewriting=None,
+        open_file=None,
     ):
         inquiry = Inquiry(
             stream="s",
@@ -49,12 +62,13 @@ def ask(logs):
             orphans=orphans,
             live=live or {},
             copies=copies,
-            busy={},
+            busy=busy or {},
+            unfinished=unfinished or {},
+            rewriting=rewriting or {},
             earlier_boot=earlier_boot,
             at_end=frozenset(at_end),
-            rewritten=False,
             now_ns=now_ns,
-            open=Walker([f"{logs.parent}/*.log"]).open,
+            open=open_file or opener(logs),
         )
         findings.append(inquiry.answer())
         return findings[-1]
@@ -103,7 +117,7 @@ def row_of(path, offset, *, lineage=None, destination="out", row_id=1):
 def live_at(path, offset):
     """The file that is open and at its path, delivered up to `offset`."""
     stat = stat_path(str(path))
-    return {str(path): Live(key=(stat.device, stat.inode), rows=(row_of(path, offset),))}
+    return {str(path): Live(key=(stat.device, stat.inode), read=(row_of(path, offset),))}
 
 
 def test_an_unknown_file_is_read_from_its_beginning(ask, logs):
@@ -381,6 +395,84 @@ def test_a_copy_of_a_live_file_that_was_cut_meanwhile_is_left_to_its_pipeline(as
     findings = ask([suspect(copy, log)], live=live)
     assert not findings.found
     assert findings.unclear == {str(log)}
+
+
+@pytest.mark.parametrize(
+    ("number", "outcome"),
+    [
+        (errno.ENOENT, "unsettled"),
+        (errno.EACCES, "failed"),
+        (errno.EIO, "failed"),
+        (errno.EMFILE, "refused"),
+    ],
+)
+def test_a_sibling_of_a_live_file_that_cannot_be_opened_is_not_read_as_new(
+    ask, logs, number, outcome
+):
+    log, sibling = logs / "app.log", logs / "app.log.1"
+    log.write_bytes(os.urandom(1000))
+    sibling.write_bytes(os.urandom(800))
+
+    def refusing(path):
+        if path == str(log):
+            error = OSError(number, os.strerror(number))
+            raise ReadError(f"open {path!r}: {error.strerror}") from error
+        return opener(logs)(path)
+
+    findings = ask([suspect(sibling, log)], live=live_at(log, 500), open_file=refusing)
+    assert not findings.found
+    said = {
+        "unsettled": set(findings.unsettled),
+        "refused": set(findings.refused),
+        "failed": {each.lineage for each, _ in findings.failed},
+    }
+    assert {name for name, paths in said.items() if str(log) in paths} == {outcome}
+
+
+def test_a_sibling_is_left_to_destinations_that_begin_its_file_anew(ask, logs):
+    log, sibling = logs / "app.log", logs / "app.log.1"
+    sibling.write_bytes(os.urandom(800))
+    rewriting = {str(log): {"one"}}
+    (found,) = ask([suspect(sibling, log)], destinations=("one", "two"), rewriting=rewriting).found
+    assert found.entries.keys() == {"two"}
+    findings = ask([suspect(sibling, log)], destinations=("one",), rewriting=rewriting)
+    assert not findings.found
+    assert findings.unclear == {str(log)}
+
+
+def test_an_archive_of_which_nothing_was_delivered_is_not_decompressed_whole(
+    ask, logs, monkeypatch
+):
+    log, archive = logs / "app.log", logs / "app.log.1.gz"
+    log.write_bytes(os.urandom(3_000_000))
+    archive.write_bytes(gzip.compress(os.urandom(3_000_000)))
+    inode, pread, read = archive.stat().st_ino, os.pread, []
+
+    def counting(fd, length, offset):
+        data = pread(fd, length, offset)
+        if os.fstat(fd).st_ino == inode:
+            read.append(len(data))
+        return data
+
+    monkeypatch.setattr(os, "pread", counting)
+    row = replace(row_of(log, 0), id=7)
+    (found,) = ask([suspect(archive, log)], busy={str(log): [row]}).found
+    assert found.entries["out"].position.offset == 0
+    assert 0 < sum(read) < 1_000_000
+
+
+def test_an_archive_of_a_deleted_file_that_is_still_read_waits_for_it(ask, logs):
+    log, plain, archive = logs / "app.log", logs / "app.log.1", logs / "app.log.1.gz"
+    plain.write_bytes(os.urandom(2_000))
+    archive.write_bytes(gzip.compress(plain.read_bytes()))
+    fd = os.open(plain, os.O_RDONLY)
+    try:
+        plain.unlink()
+        findings = ask([suspect(archive, log)], unfinished={str(log): [fd]})
+        assert not findings.found
+        assert findings.unclear == {str(log)}
+    finally:
+        os.close(fd)
 
 
 def test_a_file_that_lost_its_end_in_a_power_loss_is_read_on_from_there(ask, logs):

@@ -1,0 +1,63 @@
+"""Findings: files that are asked about, and where each destination is to begin in them. Values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from singer.base.position import Position
+from singer.files.census import Key
+from singer.files.identity import Verdict
+from singer.files.siblings import Compression
+from singer.files.stat import FileStat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """A regular file that is not open here: where it is, and the path it would belong to."""
+
+    path: str
+    lineage: str
+    stat: FileStat
+
+    @property
+    def current(self) -> bool:
+        """Whether it is at its path, that is not rotated."""
+        return self.path == self.lineage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Where one destination starts in a file: the row to keep, and the bytes before its offset.
+
+    `tail` are the last of them (at most 256), `head` the first (at most 1024).
+
+    `keep` says that the row in the store is right as it is; else it has to be written first.
+    """
+
+    verdict: Verdict
+    position: Position
+    tail: bytes
+    head: bytes
+    keep: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class Finding:
+    """An open file and where each destination starts in it."""
+
+    suspect: Suspect
+    fd: int
+    stat: FileStat
+    remote: bool  #: on a mount that may hang
+    packed: Compression | None  #: then offsets count its content
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """(device, inode)."""
+        return (self.stat.device, self.stat.inode)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no destination has read any of it."""
+        return all(entry.verdict is Verdict.NEW for entry in self.entries.values())
