@@ -64,6 +64,7 @@ class Stream:
         self._descriptors = descriptors
         self._close_idle_seconds = close_idle_seconds
         self._quarantined: dict[int, int] = {}  # by row, the bytes that are held
+        self._idle_due = 0.0  # loop time before which no file is idle for long
         self._taking_stock = asyncio.Lock()
         self._said_to_wait = 0  # files, for a descriptor
         self._room_backoff = Backoff(*_ROOM_BACKOFF_SECONDS)
@@ -77,7 +78,7 @@ class Stream:
             rescan_seconds=rescan_seconds,
             rng=rng or random.Random(),  # noqa: S311  # jitter
         )
-        self._open = Roster(config.name, services, self._lookout)
+        self._open = Roster(config.name, services, self._lookout, walker)
         self._dormants = Dormants(services.wakeup, self._stirred)
         self._surroundings = Surroundings(
             config,
@@ -134,6 +135,18 @@ class Stream:
             and all(tracked.quiet for tracked in self._open.values())
         )
 
+    @property
+    def hangs(self) -> bool:
+        """Whether it waits for mounts that do not answer, and for nothing else."""
+        whole = self.scanned.is_set() and self._inquiries.whole
+        looked = whole and not self._rewrites and not self._agenda.waiting_files
+        unread = [tracked for tracked in self._open.values() if not tracked.quiet]
+        return (
+            not self.caught_up
+            and (looked or self._lookout.hangs)
+            and all(self._services.threads.hangs(each.file.identity.device) for each in unread)
+        )
+
     def start(self) -> None:
         """Begin to look for files."""
         self._lookout.start()
@@ -159,7 +172,7 @@ class Stream:
 
     async def present_rows(self) -> set[int] | None:
         """Ids of the rows whose files exist; None if that cannot be told now. Raises StateError."""
-        return await self._surroundings.present_rows()
+        return await self._surroundings.present_rows(self._services.threads)
 
     # --- what the descriptors ask ---------------------------------------------------------------
 
@@ -355,14 +368,23 @@ class Stream:
         where = await self._open.whereabouts(final)
         for tracked in final:
             tracked.file.deleted |= not where.get(tracked.file.key, (1, ""))[0]
-        for key, tracked in list(self._open.items()):
-            if not tracked.resting:
-                continue
+        # Quiet begins later if anything: until the first of all is due, only final ones may be.
+        everyone = now >= self._idle_due
+        idle_due = now + self._close_idle_seconds
+        for tracked in list(self._open.values()) if everyone else final:
+            key = tracked.file.key
+            if self._open.get(key) is not tracked:
+                continue  # given up meanwhile
             # Nothing but our descriptor keeps the space of a deleted file from its disk.
             deleted = tracked.file.deleted
             patience = self.config.rotate_grace if deleted else self._close_idle_seconds
-            if now - tracked.quiet_since >= patience:
+            due = tracked.quiet_since + patience
+            if due <= now and tracked.resting:
                 self._retire(key)
+            else:
+                idle_due = min(idle_due, due)
+        if everyone:
+            self._idle_due = idle_due
 
     def _retire(self, key: Key) -> None:
         """Close a file at rest; when it changes, it is opened again."""

@@ -10,6 +10,7 @@ import os
 from collections import ChainMap
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from singer.agenda import Agenda
@@ -21,6 +22,7 @@ from singer.files.census import Key
 from singer.files.finding import Suspect
 from singer.files.lineage import bases, lineage_of
 from singer.files.siblings import compression
+from singer.files.threads import DeviceThreads
 from singer.files.walk import Sighting, Walker
 from singer.lookout import Lookout
 from singer.roster import Roster
@@ -115,15 +117,17 @@ class Surroundings:
         ]
         return Question(suspects=suspects, rows=rows, orphans=orphans)
 
-    async def present_rows(self) -> set[int] | None:
+    async def present_rows(self, threads: DeviceThreads) -> set[int] | None:
         """Ids of the rows whose files exist; None if that cannot be told now. Raises StateError."""
+        # In threads of its own: one that hangs is not one that looks for files.
+        in_thread = partial(threads.run, f"upkeep of stream {self._config.name}")
         inodes: set[int] = set()
         for directory in sorted({*self._lookout.census.directories, *self._config.rotated_dirs}):
-            listing = await self._lookout.in_thread(self._walker.list_directory, directory)
+            listing = await in_thread(self._walker.list_directory, directory)
             if listing.fault or (
                 not listing.sightings
                 and directory in self._config.rotated_dirs
-                and not await self._lookout.in_thread(os.path.exists, directory)
+                and not await in_thread(os.path.exists, directory)
             ):
                 return None
             inodes.update(sighting.stat.inode for sighting in listing.sightings)
@@ -233,13 +237,15 @@ class Surroundings:
 
     def _drop_finished(self, suspects: dict[Key, Suspect], rows: list[Position]) -> None:
         """Leave out rotated files that every destination has read to the end."""
+        by_file: dict[Key, list[Position]] = {}
+        for row in rows:
+            by_file.setdefault((row.identity.device, row.identity.inode), []).append(row)
         for key, suspect in list(suspects.items()):
             stat = suspect.stat
             done = {
                 row.destination
-                for row in rows
-                if (row.identity.device, row.identity.inode) == key
-                and row.identity.birth_ns == stat.birth_ns
+                for row in by_file.get(key, ())
+                if row.identity.birth_ns == stat.birth_ns
                 and (row.offset == stat.size or row.resume == READ_TO_END)
                 and stat.mtime_ns <= row.updated_ns  # else it may be as long, and another
             }

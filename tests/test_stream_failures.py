@@ -1,10 +1,12 @@
 """Files that are renamed, rewritten, copied or unreadable in unkind ways, case by case."""
 
+import contextlib
 import errno
 import json
 import os
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -15,11 +17,14 @@ from singer.base.events import (
     FileLetGo,
     FileQuarantined,
     FileRewritten,
+    FileRotated,
+    FileUnreadable,
     InternalError,
 )
 from singer.files.stat import stat_path
 from singer.positions.query import read_positions
 from singer.positions.state_dir import StateDir
+from tests.files.privileges import STRANGER, bound_by_permissions
 from tests.support.logs import (
     append,
     descriptors,
@@ -678,3 +683,62 @@ def test_watches_of_vanished_directories_are_given_back(rig, logs):
         pod.rmdir()
     agent.run_until(lambda: set(agent.wakeup._directories) == {str(logs)}, "the watches", seconds=5)
     run_until_let_go(agent, logs)
+
+
+# --- directories that cannot be listed for a while ------------------------------------------------
+
+
+@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("way", ["real", "link"])
+def test_a_file_whose_directory_cannot_be_listed_is_not_taken_for_rotated(
+    rig, logs, tmp_path, way, follow
+):
+    (logs / "sub").mkdir()
+    log = logs / "sub" / "app.log"
+    os.symlink(logs, tmp_path / "link")
+    append(log, lines(0, 3))
+    agent = rig(str(tmp_path / "link" / "sub" / "*.log") if way == "link" else "sub/*.log")
+    agent.config = replace(agent.config, follow_symlinks=follow)
+    with bound_by_permissions() if os.geteuid() == 0 else contextlib.nullcontext():
+        agent.start()
+        expect(agent, lines(0, 3))
+        file = log.open("ab", buffering=0)
+        file.write(b"one ")
+        log.parent.chmod(0)
+        try:
+            run_until_unseen(agent)
+            file.write(b"line\n")
+            expect(agent, [*lines(0, 3), b"one line"])
+            assert not agent.seen(FileRotated)
+        finally:
+            log.parent.chmod(0o700)
+            file.close()
+        append(log, lines(3, 6))
+        expect(agent, [*lines(0, 3), b"one line", *lines(3, 6)])
+        log.rename(log.with_name("app.log.1"))
+        agent.run_until(lambda: agent.seen(FileRotated), "now it is rotated")
+
+
+def run_until_unseen(agent):
+    """Until a look could not see the open file, and the stream has said what that means."""
+    agent.run_until(lambda: agent.seen(FileUnreadable), "it is said")
+    agent.run_until(lambda: agent.stream._open.unseen or agent.seen(FileRotated), "a verdict")
+
+
+def test_a_root_whose_link_is_another_users_for_a_while_rotates_nothing(rig, logs, tmp_path):
+    """The way to the root is refused, so nobody can say where its files are."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may give links away")
+    link = tmp_path / "link"
+    os.symlink(logs, link)
+    append(logs / "app.log", lines(0, 3))
+    agent = rig(str(link / "*.log")).start()
+    expect(agent, lines(0, 3))
+    os.lchown(link, STRANGER, -1)
+    run_until_unseen(agent)
+    append(logs / "app.log", lines(3, 6))
+    expect(agent, lines(0, 6))
+    assert not agent.seen(FileRotated)
+    os.lchown(link, 0, -1)
+    (logs / "app.log").rename(logs / "app.log.1")
+    agent.run_until(lambda: agent.seen(FileRotated), "now it is rotated")

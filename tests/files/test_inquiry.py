@@ -16,8 +16,8 @@ from singer.files.finding import Suspect
 from singer.files.identity import Verdict
 from singer.files.inquiry import Inquiry
 from singer.files.likeness import Live
-from singer.files.opening import open_regular
 from singer.files.stat import stat_path
+from singer.files.walk import Walker
 
 NOW_NS = 10**18  # long before the files: whatever is asked about was changed since
 
@@ -26,6 +26,11 @@ NOW_NS = 10**18  # long before the files: whatever is asked about was changed si
 def logs(tmp_path):
     (tmp_path / "logs").mkdir()
     return tmp_path / "logs"
+
+
+def opener(logs):
+    """How the stream of these logs opens files."""
+    return Walker([f"{logs.parent}/*.log"]).open
 
 
 @pytest.fixture
@@ -47,7 +52,7 @@ def ask(logs):
         busy=None,
         unfinished=None,
         rewriting=None,
-        open_file=open_regular,
+        open_file=None,
     ):
         inquiry = Inquiry(
             stream="s",
@@ -63,7 +68,7 @@ def ask(logs):
             earlier_boot=earlier_boot,
             at_end=frozenset(at_end),
             now_ns=now_ns,
-            open=open_file,
+            open=open_file or opener(logs),
         )
         findings.append(inquiry.answer())
         return findings[-1]
@@ -412,7 +417,7 @@ def test_a_sibling_of_a_live_file_that_cannot_be_opened_is_not_read_as_new(
         if path == str(log):
             error = OSError(number, os.strerror(number))
             raise ReadError(f"open {path!r}: {error.strerror}") from error
-        return open_regular(path)
+        return opener(logs)(path)
 
     findings = ask([suspect(sibling, log)], live=live_at(log, 500), open_file=refusing)
     assert not findings.found
