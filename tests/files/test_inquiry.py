@@ -475,6 +475,7 @@ def test_a_file_that_lost_its_end_in_a_power_loss_is_read_on_from_there(ask, log
     log.write_bytes(os.urandom(3000))
     row = row_of(log, 2500)
     os.truncate(log, 2000)
+    row = replace(row, updated_ns=log.stat().st_mtime_ns)
     (found,) = ask([suspect(log)], rows=[row], earlier_boot={row.id}).found
     entry = found.entries["out"]
     assert (entry.position.id, entry.position.offset) == (row.id, 2000)
@@ -482,11 +483,21 @@ def test_a_file_that_lost_its_end_in_a_power_loss_is_read_on_from_there(ask, log
     assert not entry.keep
 
 
+def test_a_file_that_lost_its_end_and_was_written_to_since_is_read_from_its_beginning(ask, logs):
+    log = logs / "app.log"
+    log.write_bytes(os.urandom(3000))
+    row = row_of(log, 2500)
+    os.truncate(log, 2000)
+    row = replace(row, updated_ns=log.stat().st_mtime_ns - 1)
+    (found,) = ask([suspect(log)], rows=[row], earlier_boot={row.id}).found
+    assert found.entries["out"].position.offset == 0
+
+
 @pytest.mark.parametrize("same_boot", [True, False])
 def test_a_file_that_is_shorter_for_another_reason_is_read_from_its_beginning(ask, logs, same_boot):
     log = logs / "app.log"
     log.write_bytes(os.urandom(3000))
-    row = row_of(log, 2500)
+    row = replace(row_of(log, 2500), updated_ns=2 * NOW_NS)
     if same_boot:
         os.truncate(log, 2000)
     else:
@@ -498,7 +509,7 @@ def test_a_file_that_is_shorter_for_another_reason_is_read_from_its_beginning(as
 def test_a_copy_of_what_a_reboot_found_truncated_is_finished_before_all_else(ask, logs):
     log, copy = logs / "app.log", logs / "app.log.1"
     log.write_bytes(os.urandom(3000))
-    row = row_of(log, 2500)
+    row = replace(row_of(log, 2500), updated_ns=2 * NOW_NS)
     shutil.copyfile(log, copy)
     os.truncate(log, 2000)
     findings = ask([suspect(copy, log), suspect(log)], rows=[row], earlier_boot={row.id})
