@@ -502,7 +502,7 @@ def test_a_file_that_was_written_to_since_the_power_loss_is_read_from_its_beginn
 def test_a_file_that_is_shorter_for_another_reason_is_read_from_its_beginning(ask, logs, same_boot):
     log = logs / "app.log"
     log.write_bytes(os.urandom(3000))
-    row = row_of(log, 2500)
+    row = replace(row_of(log, 2500), updated_ns=2 * NOW_NS)
     if same_boot:
         os.truncate(log, 2000)
     else:
@@ -514,7 +514,7 @@ def test_a_file_that_is_shorter_for_another_reason_is_read_from_its_beginning(as
 def test_a_copy_of_what_a_reboot_found_truncated_is_finished_before_all_else(ask, logs):
     log, copy = logs / "app.log", logs / "app.log.1"
     log.write_bytes(os.urandom(3000))
-    row = row_of(log, 2500)
+    row = replace(row_of(log, 2500), updated_ns=2 * NOW_NS)
     shutil.copyfile(log, copy)
     os.truncate(log, 2000)
     findings = ask([suspect(copy, log), suspect(log)], rows=[row], earlier_boot={row.id})
