@@ -26,6 +26,7 @@ from singer.files.census import Key
 from singer.files.finding import Finding, Suspect
 from singer.files.inquiry import Findings, Inquiry
 from singer.files.likeness import Live
+from singer.files.openfile import give_back
 from singer.files.opening import explain
 from singer.files.siblings import compression
 from singer.files.walk import Sighting, Walker
@@ -45,7 +46,7 @@ _ROOM_SECONDS: Final = 0.1
 #: Files that are asked about at once: each is held open until its row is on disk.
 _ASKED_AT_ONCE: Final = 256
 
-#: Begins to read a file from its rows, by destination; takes the descriptor over.
+#: Begins to read a file from its rows, by destination; takes the descriptor over, or raises.
 Admit: TypeAlias = Callable[[Finding, Mapping[str, Position]], None]
 
 
@@ -142,10 +143,8 @@ class Inquiries:
 
     def close(self, finding: Finding) -> None:
         """Give back the descriptor of a file that is not admitted."""
-        if finding.remote:
-            self._services.threads.post(finding.stat.device, os.close, finding.fd)
-        else:
-            os.close(finding.fd)
+        threads = self._services.threads if finding.remote else None
+        give_back(finding.fd, finding.stat.device, threads)
 
     # --- one inquiry --------------------------------------------------------------------------
 
@@ -194,6 +193,16 @@ class Inquiries:
             for destination in first_scan_of:
                 await self._store.mark_scanned(self._config.name, destination)
                 self._since_ns = self._since_ns or self.now_ns()
+            self._first_scan_of = frozenset()
+            self._positions_lost = False  # from here on there is a past
+            self._agenda.ask(again)
+            self._lookout.look_soon(*map(os.path.dirname, again))
+            admitted.sort(
+                key=lambda f: (f[0].suspect.current, f[0].stat.mtime_ns, f[0].suspect.path)
+            )
+            while admitted:
+                self._admit(*admitted[0])
+                del admitted[0]
         except BaseException:
             for finding, _ in admitted:
                 self.close(finding)
@@ -201,20 +210,13 @@ class Inquiries:
             raise
         finally:
             self.admitting = 0
-        self._first_scan_of = frozenset()
-        self._positions_lost = False  # from here on there is a past
-        self._agenda.ask(again)
-        self._lookout.look_soon(*map(os.path.dirname, again))
-        admitted.sort(key=lambda f: (f[0].suspect.current, f[0].stat.mtime_ns, f[0].suspect.path))
-        for finding, positions in admitted:
-            self._admit(finding, positions)
         return again
 
     async def _answer(self, portion: Inquiry) -> Findings:
         unfinished = self._unfinished(portion.suspects)
         try:
             asked = replace(portion, unfinished=unfinished)
-            return await self._lookout.in_thread(asked.answer)
+            return await self._lookout.in_thread(_answer, asked, self._walker)
         finally:
             _close_all(unfinished)
 
@@ -408,6 +410,12 @@ class Inquiries:
         if bool(waiting) != self._wait_was_said:
             self._wait_was_said = bool(waiting)
             self._services.emit(FilesWait(stream=self._config.name, files=waiting))
+
+
+def _answer(inquiry: Inquiry, walker: Walker) -> Findings:
+    """Blocks. The way to the files is taken once for all of them."""
+    with walker.opener() as open_:
+        return replace(inquiry, open=open_).answer()
 
 
 def _close_all(descriptors: Mapping[str, Iterable[int]]) -> None:

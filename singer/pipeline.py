@@ -76,6 +76,46 @@ class Pipeline:
     offset, `head` the first (at most 1024) before it, needed while the fingerprint is shorter.
     """
 
+    # There are thousands, and more attributes than instances can share the keys of.
+    __slots__ = (
+        "_after",
+        "_again",
+        "_backoff",
+        "_ceiling",
+        "_epoch",
+        "_failure",
+        "_gone",
+        "_grown_at",
+        "_head",
+        "_hint",
+        "_largest",
+        "_moved",
+        "_on_changed",
+        "_outstanding",
+        "_partitioner",
+        "_reading",
+        "_record_bytes",
+        "_resume",
+        "_retry_at",
+        "_sent_to",
+        "_services",
+        "_share",
+        "_source",
+        "_stopped",
+        "_successors",
+        "_tail",
+        "_task",
+        "_tickets",
+        "_timer",
+        "_written_ns",
+        "at_end",
+        "changed",
+        "destination",
+        "file",
+        "position",
+        "reading_done",
+    )
+
     def __init__(
         self,
         destination: Destination,

@@ -19,7 +19,7 @@ from singer.base.events import FileFound, FileGivenUp, FileLetGo, FileQuarantine
 from singer.base.ports import PositionStore
 from singer.base.position import READ_TO_END, Position
 from singer.descriptors import Deleted, Descriptors
-from singer.dormants import Dormant, Dormants
+from singer.dormants import Dormant, Dormants, changed
 from singer.files.census import Changes, Key
 from singer.files.finding import Entry, Finding
 from singer.files.openfile import OpenFile
@@ -55,11 +55,10 @@ class Stream:
         self.scanned = asyncio.Event()  #: the first scan is over
         self._destinations = destinations
         self._services = services
-        self._store = store
-        self._walker = walker
         self._descriptors = descriptors
         self._close_idle_seconds = close_idle_seconds
         self._idle_due = 0.0  # loop time before which no file is idle for long
+        self._quarantined: dict[int, int] = {}  # by row, the bytes that are held
         self._taking_stock = asyncio.Lock()
         self._agenda = Agenda()
         self._lookout = Lookout(
@@ -72,7 +71,7 @@ class Stream:
         )
         self._open = Roster(config.name, services, self._lookout, walker)
         self._dormants = Dormants(services.wakeup, self._stirred)
-        surroundings = Surroundings(
+        self._surroundings = Surroundings(
             config,
             destinations,
             store,
@@ -88,7 +87,7 @@ class Stream:
             services,
             store,
             walker,
-            surroundings=surroundings,
+            surroundings=self._surroundings,
             lookout=self._lookout,
             descriptors=descriptors,
             open_files=self._open,
@@ -162,17 +161,7 @@ class Stream:
 
     async def present_rows(self) -> set[int] | None:
         """Ids of the rows whose files exist; None if that cannot be told now. Raises StateError."""
-        inodes: set[int] = set()
-        for directory in sorted({*self._lookout.census.directories, *self.config.rotated_dirs}):
-            # In threads of its own: one that hangs is not one that looks for files.
-            listing = await self._services.threads.run(
-                f"upkeep of stream {self.config.name}", self._walker.list_directory, directory
-            )
-            if listing.fault:
-                return None
-            inodes.update(sighting.stat.inode for sighting in listing.sightings)
-        inodes.update(tracked.file.identity.inode for tracked in self._open.values())
-        return {row.id for row in await self._store.lookup(self.config.name, sorted(inodes))}
+        return await self._surroundings.present_rows()
 
     # --- what the descriptors ask ---------------------------------------------------------------
 
@@ -209,9 +198,7 @@ class Stream:
                 census = self._lookout.census
                 for key in self._open.unseen:
                     changes.setdefault(key, census.where(key))
-                for key in [k for k, d in self._dormants.items() if not d.watched]:
-                    if key not in census:
-                        self._dormants.forget(key)
+                await self._look_after_dormants()
             await self._take_stock(changes)
         if everywhere:
             await self._sweep()
@@ -242,6 +229,17 @@ class Stream:
             first = not self.scanned.is_set()
             await self._inquiries.ask(fresh, self._agenda.take(), first=first)
 
+    async def _look_after_dormants(self) -> None:
+        """Look at closed files that no watch and no walk tells of: rotated ones, mostly."""
+        census = self._lookout.census
+        unseen = {k: d for k, d in self._dormants.items() if not d.watched and k not in census}
+        if not unseen:
+            return
+        for key in await self._lookout.in_thread(changed, unseen):
+            if self._dormants.get(key) is unseen[key]:
+                self._agenda.ask([unseen[key].path])
+                self._dormants.forget(key)
+
     def _stirred(self, dormant: Dormant) -> None:
         """A closed file may have changed: look."""
         if self._lookout.census.at(dormant.seen_at) is None:
@@ -266,12 +264,7 @@ class Stream:
             packed=finding.packed,
         )
         file.opened_at = services.loop.time()
-        tracked = self._open.get(file.key)
-        if tracked is not None:  # another destination has it already
-            file.close(services.threads)
-            file = tracked.file
-        else:
-            tracked = Tracked(file=file, stat=finding.stat)
+        tracked = self._open.get(file.key) or Tracked(file=file, stat=finding.stat)
         for destination, entry in finding.entries.items():
             position = positions[destination]
             services.emit(
@@ -285,9 +278,11 @@ class Stream:
                 )
             )
             if services.breaker.quarantined(position.stream, destination, position.identity):
-                self._quarantine(file, position, finding.stat.size)
+                self._quarantine(tracked.file, position, finding.stat.size)
                 continue
             tracked.pipelines[destination] = self._pipeline(tracked, position, entry)
+        if tracked.file is not file:  # another destination has it already
+            file.close(services.threads)
         self._dormants.forget(file.key)
         self._open.enter(tracked, current=suspect.current)
         tracked.wake()
@@ -312,10 +307,15 @@ class Stream:
         )
 
     def _quarantine(self, file: OpenFile, position: Position, size: int) -> None:
+        """Leave a file alone, which may be found again and again; its bytes are counted once."""
         account = self._destinations[position.destination].account
         unread = max(0, size - position.offset)
-        account.read += unread
-        account.held += unread
+        known = self._quarantined.get(position.id)
+        self._quarantined[position.id] = unread
+        account.read += unread - (known or 0)
+        account.held += unread - (known or 0)
+        if known is not None:
+            return
         self._services.emit(
             FileQuarantined(
                 stream=position.stream,

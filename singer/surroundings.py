@@ -115,6 +115,21 @@ class Surroundings:
         ]
         return Question(suspects=suspects, rows=rows, orphans=orphans)
 
+    async def present_rows(self) -> set[int] | None:
+        """Ids of the rows whose files exist; None if that cannot be told now. Raises StateError."""
+        inodes: set[int] = set()
+        for directory in sorted({*self._lookout.census.directories, *self._config.rotated_dirs}):
+            listing = await self._lookout.in_thread_apart(self._walker.list_directory, directory)
+            if listing.fault or (
+                not listing.sightings
+                and directory in self._config.rotated_dirs
+                and not await self._lookout.in_thread_apart(os.path.exists, directory)
+            ):
+                return None
+            inodes.update(sighting.stat.inode for sighting in listing.sightings)
+        inodes.update(tracked.file.identity.inode for tracked in self._open.values())
+        return {row.id for row in await self._store.lookup(self._config.name, sorted(inodes))}
+
     async def _past(
         self,
         suspects: dict[Key, Suspect],
@@ -196,7 +211,8 @@ class Surroundings:
         self._blind.clear()
         for directory in sorted(directories):
             listing = await self._lookout.in_thread(self._walker.list_directory, directory)
-            if listing.fault:
+            # A directory for rotated files of which nothing is there may be a mount that is not.
+            if listing.fault or (directory in self._config.rotated_dirs and not listing.sightings):
                 self._blind.add(directory)
             for sighting in listing.sightings:
                 key = (sighting.stat.device, sighting.stat.inode)
