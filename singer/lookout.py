@@ -101,10 +101,6 @@ class Lookout:
         """Run what may block on the stream's directories."""
         return await self._services.threads.run(self._threads, function, *arguments)
 
-    async def in_thread_apart(self, function: Callable[..., _T], *arguments: object) -> _T:
-        """As `in_thread`, for what can wait: if it hangs, looks go on."""
-        return await self._services.threads.run(f"upkeep of {self._threads}", function, *arguments)
-
     @property
     def hangs(self) -> bool:
         """Whether a look does not come to its end: a mount does not answer."""

@@ -165,7 +165,8 @@ class Pipeline:
         self._task: asyncio.Task[None] | None = None
         self._again = False
         self._timer: asyncio.TimerHandle | None = None
-        self._moved = asyncio.Event()  # pulsed when tickets commit, fail or are rewound
+        # Set when tickets commit, fail or are rewound; there only while somebody waits for that.
+        self._moved: asyncio.Event | None = None
 
     # --- what the stream asks ---------------------------------------------------------------
 
@@ -817,9 +818,12 @@ class Pipeline:
             self._on_changed(self)
 
     async def _wait_moved(self) -> None:
+        if self._moved is None:
+            self._moved = asyncio.Event()
         await self._moved.wait()
 
     def _pulse(self) -> None:
         """Tell whoever waits that tickets were committed, failed or rewound."""
-        self._moved.set()
-        self._moved.clear()
+        if self._moved is not None:
+            self._moved.set()
+            self._moved = None

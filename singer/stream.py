@@ -12,10 +12,12 @@ import os
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from typing import Final
 
 from singer.agenda import Agenda
+from singer.base.backoff import Backoff
 from singer.base.config import StreamConfig
-from singer.base.events import FileFound, FileGivenUp, FileLetGo, FileQuarantined
+from singer.base.events import FileFound, FileGivenUp, FileLetGo, FileQuarantined, FilesWait
 from singer.base.ports import PositionStore
 from singer.base.position import READ_TO_END, Position
 from singer.descriptors import Deleted, Descriptors
@@ -32,6 +34,10 @@ from singer.rewrites import Rewrites
 from singer.roster import Roster, Tracked
 from singer.services import Destination, Services
 from singer.surroundings import Surroundings
+
+#: First and longest wait before looking again whether files that wait can be opened. It takes a
+#: look at all that are open, and nobody tells when one of them comes to rest.
+_ROOM_BACKOFF_SECONDS: Final = (0.1, 2.0)
 
 
 class Stream:
@@ -57,9 +63,12 @@ class Stream:
         self._services = services
         self._descriptors = descriptors
         self._close_idle_seconds = close_idle_seconds
-        self._idle_due = 0.0  # loop time before which no file is idle for long
         self._quarantined: dict[int, int] = {}  # by row, the bytes that are held
+        self._idle_due = 0.0  # loop time before which no file is idle for long
         self._taking_stock = asyncio.Lock()
+        self._said_to_wait = 0  # files, for a descriptor
+        self._room_backoff = Backoff(*_ROOM_BACKOFF_SECONDS)
+        self._room_timer: asyncio.TimerHandle | None = None
         self._agenda = Agenda()
         self._lookout = Lookout(
             config.name,
@@ -121,7 +130,7 @@ class Stream:
         return (
             self.scanned.is_set()
             and not self._rewrites
-            and not self._agenda.waiting
+            and not self._agenda.waiting_files
             and self._inquiries.whole
             and all(tracked.quiet for tracked in self._open.values())
         )
@@ -130,7 +139,7 @@ class Stream:
     def hangs(self) -> bool:
         """Whether it waits for mounts that do not answer, and for nothing else."""
         whole = self.scanned.is_set() and self._inquiries.whole
-        looked = whole and not self._rewrites and not self._agenda.waiting
+        looked = whole and not self._rewrites and not self._agenda.waiting_files
         unread = [tracked for tracked in self._open.values() if not tracked.quiet]
         return (
             not self.caught_up
@@ -145,6 +154,8 @@ class Stream:
     async def stop(self) -> None:
         """Read no more: no new files, no new bytes. What is under way goes on settling."""
         self._rewrites.close()
+        if self._room_timer is not None:
+            self._room_timer.cancel()
         await self._lookout.stop()
         await self._rewrites.stop()
         await asyncio.gather(*(pipeline.stop() for pipeline in list(self.pipelines)))
@@ -161,7 +172,7 @@ class Stream:
 
     async def present_rows(self) -> set[int] | None:
         """Ids of the rows whose files exist; None if that cannot be told now. Raises StateError."""
-        return await self._surroundings.present_rows()
+        return await self._surroundings.present_rows(self._services.threads)
 
     # --- what the descriptors ask ---------------------------------------------------------------
 
@@ -223,11 +234,34 @@ class Stream:
                     self._agenda.ask([dormant.path])
                 self._dormants.forget(key)
             # Compressed files are not read for themselves, but as rotated files of a path.
-            if sighting is not None and key not in self._open and not compression(sighting.path):
+            if sighting is None or key in self._open or compression(sighting.path):
+                continue
+            # What waits for a descriptor is asked about when there is one.
+            if not self._agenda.waits(sighting.path):
                 fresh.append(sighting)
-        if fresh or self._agenda.due or not self._inquiries.begun:
-            first = not self.scanned.is_set()
-            await self._inquiries.ask(fresh, self._agenda.take(), first=first)
+        waiting = self._agenda.waiting_files
+        asked = self._agenda.take(self._descriptors.room_for(waiting) if waiting else 0)
+        if fresh or asked or not self._inquiries.begun:
+            await self._inquiries.ask(fresh, asked, first=not self.scanned.is_set())
+        self._wait_for_room(progress=self._agenda.waiting_files < waiting)
+
+    def _wait_for_room(self, *, progress: bool) -> None:
+        """Say how many files wait for a descriptor, and see to it that they are thought of."""
+        waiting = self._agenda.waiting_files
+        if waiting != self._said_to_wait:
+            news = not (waiting and self._said_to_wait)
+            self._said_to_wait = waiting
+            self._services.emit(FilesWait(stream=self.config.name, files=waiting, news=news))
+        if progress:
+            self._room_backoff.reset()
+        if waiting and self._room_timer is None:
+            self._room_timer = self._services.loop.call_later(
+                self._room_backoff.next(), self._look_for_room
+            )
+
+    def _look_for_room(self) -> None:
+        self._room_timer = None
+        self._lookout.look_soon()
 
     async def _look_after_dormants(self) -> None:
         """Look at closed files that no watch and no walk tells of: rotated ones, mostly."""

@@ -10,6 +10,7 @@ import os
 from collections import ChainMap
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from singer.agenda import Agenda
@@ -21,6 +22,7 @@ from singer.files.census import Key
 from singer.files.finding import Suspect
 from singer.files.lineage import bases, lineage_of
 from singer.files.siblings import compression
+from singer.files.threads import DeviceThreads
 from singer.files.walk import Sighting, Walker
 from singer.lookout import Lookout
 from singer.roster import Roster
@@ -115,15 +117,17 @@ class Surroundings:
         ]
         return Question(suspects=suspects, rows=rows, orphans=orphans)
 
-    async def present_rows(self) -> set[int] | None:
+    async def present_rows(self, threads: DeviceThreads) -> set[int] | None:
         """Ids of the rows whose files exist; None if that cannot be told now. Raises StateError."""
+        # In threads of its own: one that hangs is not one that looks for files.
+        in_thread = partial(threads.run, f"upkeep of stream {self._config.name}")
         inodes: set[int] = set()
         for directory in sorted({*self._lookout.census.directories, *self._config.rotated_dirs}):
-            listing = await self._lookout.in_thread_apart(self._walker.list_directory, directory)
+            listing = await in_thread(self._walker.list_directory, directory)
             if listing.fault or (
                 not listing.sightings
                 and directory in self._config.rotated_dirs
-                and not await self._lookout.in_thread_apart(os.path.exists, directory)
+                and not await in_thread(os.path.exists, directory)
             ):
                 return None
             inodes.update(sighting.stat.inode for sighting in listing.sightings)
@@ -146,10 +150,12 @@ class Surroundings:
         """
         name, store = self._config.name, self._store
         paths = {suspect.lineage for suspect in suspects.values()} | set(asked)
+        listed: list[Sighting] = []
         beside: list[Sighting] = []
         if history.first:
             directories = {*self._lookout.directories, *self._config.rotated_dirs}
-            beside = await self._list(directories, destinations)
+            listed = await self._list(directories)
+            beside = self._unread(listed, destinations)
             for sighting in beside:
                 paths.update(base for base in bases(sighting.path) if self._walker.matches(base))
         by_path: dict[str, list[Position]] = {}
@@ -161,10 +167,10 @@ class Surroundings:
             home |= {row.identity.inode: row.path for row in rows}
         elif paths:
             directories = {*map(os.path.dirname, paths), *self._config.rotated_dirs}
-            beside = await self._list(directories, destinations)
+            listed = await self._list(directories)
+            beside = self._unread(listed, destinations)
         ours = self._dating(history)
-        present = {sighting.path for sighting in beside}
-        present.update(t.file.seen_at for t in self._open.values() if not t.file.deleted)
+        present = {sighting.path for sighting in listed}
         for sighting in beside:
             stat = sighting.stat
             key = (stat.device, stat.inode)
@@ -203,24 +209,30 @@ class Surroundings:
             is_rotated=self._walker.is_rotated,
         )
 
-    async def _list(
-        self, directories: Iterable[str], destinations: Collection[str]
-    ) -> list[Sighting]:
-        """All regular files of some directories that some destination could read and does not."""
-        found = []
+    async def _list(self, directories: Iterable[str]) -> list[Sighting]:
+        """All regular files of some directories."""
+        found: list[Sighting] = []
         self._blind.clear()
         for directory in sorted(directories):
             listing = await self._lookout.in_thread(self._walker.list_directory, directory)
             # A directory for rotated files of which nothing is there may be a mount that is not.
             if listing.fault or (directory in self._config.rotated_dirs and not listing.sightings):
                 self._blind.add(directory)
-            for sighting in listing.sightings:
-                key = (sighting.stat.device, sighting.stat.inode)
-                tracked, dormant = self._open.get(key), self._dormants.get(key)
-                if (tracked is None or tracked.lacks(destinations)) and (
-                    dormant is None or not dormant.is_same(sighting.stat)
-                ):
-                    found.append(sighting)
+            found += listing.sightings
+        return found
+
+    def _unread(
+        self, sightings: Iterable[Sighting], destinations: Collection[str]
+    ) -> list[Sighting]:
+        """Those that some destination could read and does not."""
+        found = []
+        for sighting in sightings:
+            key = (sighting.stat.device, sighting.stat.inode)
+            tracked, dormant = self._open.get(key), self._dormants.get(key)
+            if (tracked is None or tracked.lacks(destinations)) and (
+                dormant is None or not dormant.is_same(sighting.stat)
+            ):
+                found.append(sighting)
         return found
 
     def _drop_finished(self, suspects: dict[Key, Suspect], rows: list[Position]) -> None:

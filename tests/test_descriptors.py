@@ -6,7 +6,26 @@ from collections import Counter
 import pytest
 
 from singer.base.events import FileGivenUp, FilesWait
-from tests.support.rig import Rig
+from singer.files.walk import Walker
+from tests.support.logs import later
+from tests.support.rig import LoopbackWriter, Rig
+
+
+class Keeps(LoopbackWriter):
+    """Never acknowledges batches with one payload; all others at once."""
+
+    def __init__(self, payload):
+        super().__init__()
+        self._payload = payload
+
+    def settle(self):
+        index = 0
+        while index < self.under_way:
+            batch = self._waiting[index][1]
+            if self._payload in [batch.payload(row) for row in range(len(batch))]:
+                index += 1
+            else:
+                self.settle_one(index)
 
 
 @pytest.fixture
@@ -146,6 +165,84 @@ def test_files_wait_while_all_that_may_be_open_are_busy(rig, logs):
     agent.loop.call_soon(agent.writer.settle)
     expect(agent, lines("a", 0, 5) + lines("b", 0, 5))
     assert [event.files for event in agent.seen(FilesWait)] == [1, 0]
+
+
+def test_the_number_of_files_that_wait_is_kept_up_to_date_and_said_once(rig, logs):
+    agent = rig(max_open_files=2)
+    agent.writer.up = False
+    some = [line for name in "abcdefgh" for line in lines(name, 0, 5)]
+    for name in "abcdefgh":
+        append(logs / f"{name}.log", lines(name, 0, 5))
+    agent.start()
+    agent.run_until(lambda: bool(agent.seen(FilesWait)), "said so")
+    assert agent.seen(FilesWait)[-1].files == 6
+    append(logs / "i.log", lines("i", 0, 5))
+    agent.run_until(lambda: agent.seen(FilesWait)[-1].files == 7, "one more")
+    (logs / "i.log").unlink()
+    agent.writer.up = True
+    agent.loop.call_soon(agent.writer.settle)
+    expect(agent, some)
+    agent.run_until(lambda: agent.seen(FilesWait)[-1].files == 0, "none any more")
+    assert len([event for event in agent.seen(FilesWait) if event.message()]) == 2
+
+
+def test_files_that_wait_are_not_opened_until_there_is_room(rig, logs, monkeypatch):
+    agent = rig(max_open_files=1)
+    agent.writer.up = False
+    for name in "abcdefgh":
+        append(logs / f"{name}.log", lines(name, 0, 5))
+    agent.start()
+    agent.run_until(agent.stream.scanned.is_set, "first scan")
+    agent.run_until(lambda: bool(agent.seen(FilesWait)), "said so")
+    opened, opening = [], Walker.open
+
+    def counting(walker, path):
+        opened.append(path)
+        return opening(walker, path)
+
+    monkeypatch.setattr(Walker, "open", counting)
+    for name in "abcdefgh":
+        append(logs / f"{name}.log", lines(name, 5, 10))
+    agent.run_for(1.2)  # two rescans, and looks in between
+    assert not opened
+    agent.writer.up = True
+    agent.loop.call_soon(agent.writer.settle)
+    expect(agent, [line for name in "abcdefgh" for line in lines(name, 0, 10)])
+
+
+def test_a_rotation_larger_than_what_is_left_by_a_busy_neighbour_is_read_in_order(rig, logs):
+    log = logs / "a.log"
+    writer = Keeps(b"busy")
+    agent = rig(max_open_files=2, writers={"out": writer}).start()
+    append(logs / "b.log", [b"busy"])
+    agent.run_until(lambda: agent.writer.under_way, "the neighbour is busy")
+    append(log, lines("a", 0, 5))
+    agent.run_until(lambda: len(writer.arrived) == 5, "the first")
+    for number in (3, 2, 1):
+        append(log, lines("a", 10 * (4 - number), 10 * (4 - number) + 5))
+        later(log, 10 * (4 - number))
+        log.rename(logs / f"a.log.{number}")
+    append(log, lines("a", 40, 45))
+    later(log, 100)
+    rest = [line for first in (0, 10, 20, 30, 40) for line in lines("a", first, first + 5)]
+    agent.run_until(lambda: len(writer.arrived) >= len(rest), "the chain", 15)
+    assert writer.arrived == rest
+    assert str(logs / "b.log") in open_below(logs)
+
+
+def test_a_path_that_waits_and_whose_file_is_deleted_waits_no_more(rig, logs):
+    agent = rig(max_open_files=1)
+    agent.writer.up = False
+    append(logs / "a.log", lines("a", 0, 5))
+    append(logs / "b.log", lines("b", 0, 5))
+    agent.start()
+    agent.run_until(lambda: bool(agent.seen(FilesWait)), "said so")
+    waiting = "a" if open_below(logs) == [str(logs / "b.log")] else "b"
+    (logs / f"{waiting}.log").unlink()
+    agent.writer.up = True
+    agent.loop.call_soon(agent.writer.settle)
+    agent.run_until_caught_up()
+    assert agent.writer.arrived == lines("b" if waiting == "a" else "a", 0, 5)
 
 
 def test_a_rotation_is_never_larger_than_what_may_be_open(rig, logs):
