@@ -422,7 +422,9 @@ class Inquiry:
     def _shortened(self, row: Position, found: Sequence[Finding]) -> bool:
         """Whether a power loss cut the end of the row's file; then it is read on from there.
 
-        Its content is nowhere else, so it is not the original of a copytruncate.
+        Its content is nowhere else, so it is not the original of a copytruncate. Where it was
+        written to since its row was, nobody knows which bytes are new: it is read from the
+        beginning.
         """
         if row.id not in self.earlier_boot or not row.identity.fingerprint.length:
             return False
@@ -433,6 +435,7 @@ class Inquiry:
                 or entry.verdict is not Verdict.REWRITTEN
                 or finding.stat.inode != row.identity.inode
                 or finding.stat.size >= row.offset
+                or finding.stat.mtime_ns > row.updated_ns
             ):
                 continue
             try:

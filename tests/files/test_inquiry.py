@@ -480,11 +480,22 @@ def test_a_file_that_lost_its_end_in_a_power_loss_is_read_on_from_there(ask, log
     log.write_bytes(os.urandom(3000))
     row = row_of(log, 2500)
     os.truncate(log, 2000)
+    os.utime(log, ns=(row.updated_ns, row.updated_ns))
     (found,) = ask([suspect(log)], rows=[row], earlier_boot={row.id}).found
     entry = found.entries["out"]
     assert (entry.position.id, entry.position.offset) == (row.id, 2000)
     assert entry.position.tail == Mark.of(log.read_bytes()[-TAIL_BYTES:])
     assert not entry.keep
+
+
+def test_a_file_that_was_written_to_since_the_power_loss_is_read_from_its_beginning(ask, logs):
+    log = logs / "app.log"
+    log.write_bytes(os.urandom(3000))
+    row = row_of(log, 2500)
+    os.truncate(log, 2000)
+    os.utime(log, ns=(row.updated_ns + 1, row.updated_ns + 1))
+    (found,) = ask([suspect(log)], rows=[row], earlier_boot={row.id}).found
+    assert found.entries["out"].position.offset == 0
 
 
 @pytest.mark.parametrize("same_boot", [True, False])
