@@ -218,7 +218,7 @@ class Inquiries:
         unfinished = self._unfinished(portion.suspects)
         try:
             asked = replace(portion, unfinished=unfinished)
-            return await self._lookout.in_thread(asked.answer)
+            return await self._lookout.in_thread(_answer, asked, self._walker)
         finally:
             _close_all(unfinished)
 
@@ -402,6 +402,12 @@ class Inquiries:
 def _age(finding: Finding) -> tuple[bool, int, str]:
     """The order in which files of one path are read."""
     return finding.suspect.current, finding.stat.mtime_ns, finding.suspect.path
+
+
+def _answer(inquiry: Inquiry, walker: Walker) -> Findings:
+    """Blocks. The way to the files is taken once for all of them."""
+    with walker.opener() as open_:
+        return replace(inquiry, open=open_).answer()
 
 
 def _close_all(descriptors: Mapping[str, Iterable[int]]) -> None:
