@@ -171,6 +171,9 @@ class Inquiries:
         inquiry = await self._inquiry(question, destinations, homeless)
         admitted: list[tuple[Finding, dict[str, Position]]] = []
         again: set[str] = set()
+        if homeless is None:
+            for path in paths:  # its files may be gone; those that are not may wait again
+                self._agenda.wait_no_more(path)
         try:
             for some, bereft in _portions(
                 question.suspects.values(),
@@ -272,6 +275,7 @@ class Inquiries:
             earlier_boot=await self._earlier_boot(question.rows),
             at_end=self._first_scan_of if at_end else frozenset(),
             now_ns=self.now_ns(),
+            booted_ns=self._services.clock.booted_ns(),
             open=self._walker.open,
         )
 

@@ -136,25 +136,29 @@ class Surroundings:
             directories = {*self._lookout.directories, *self._config.rotated_dirs}
             beside = await self._list(directories, destinations)
             for sighting in beside:
-                paths.update(base for base in bases(sighting.path) if self._walker.matches(base))
+                paths.update(self._paths_of(sighting.path))
         by_path: dict[str, list[Position]] = {}
         for row in await store.lineage(name, sorted(paths)):
             by_path.setdefault(row.path, []).append(row)
-        home = {row.identity.inode: path for path in by_path for row in by_path[path]}
+        ours_by_row = [row for rows in by_path.values() for row in rows]
         if history.first:
-            rows = await store.lookup(name, sorted({s.stat.inode for s in beside}))
-            home |= {row.identity.inode: row.path for row in rows}
+            ours_by_row += await store.lookup(name, sorted({s.stat.inode for s in beside}))
         elif paths:
             directories = {*map(os.path.dirname, paths), *self._config.rotated_dirs}
             beside = await self._list(directories, destinations)
+        home = {(row.identity.inode, row.identity.birth_ns): row.path for row in ours_by_row}
         ours = self._dating(history)
-        present = {sighting.path for sighting in beside}
+        there = {s.path: (s.stat.device, s.stat.inode) for s in beside}
+        present = set(there)
         present.update(t.file.seen_at for t in self._open.values() if not t.file.deleted)
         for sighting in beside:
             stat = sighting.stat
             key = (stat.device, stat.inode)
-            if key in suspects:  # seen twice: where it was seen last counts
-                suspects[key] = replace(suspects[key], path=sighting.path, stat=stat)
+            if key in suspects:
+                # Seen twice: where it was seen last counts, if it is not another name of it.
+                moved = there.get(suspects[key].path) != key
+                path = sighting.path if moved else suspects[key].path
+                suspects[key] = replace(suspects[key], path=path, stat=stat)
                 continue
             packed = compression(sighting.path)
             if packed and sighting.path.removesuffix(packed.value) in present:
@@ -166,11 +170,23 @@ class Surroundings:
                 lineage = self._lineage(sighting.path, paths)
             else:
                 lineage = None
-            # The content of a compressed file tells more than a number that may have been reused.
-            lineage = (packed and lineage) or home.get(stat.inode, lineage)
+            # A number may have been used again. Then a compressed file's content tells more, and a
+            # birth time, where there is one, that it is another file.
+            known = home.get((stat.inode, stat.birth_ns)) or home.get((stat.inode, None))
+            lineage = (packed and lineage) or known or lineage
             if lineage is not None:
                 suspects[key] = Suspect(path=sighting.path, lineage=lineage, stat=stat)
         return by_path
+
+    def _paths_of(self, rotated: str) -> set[str]:
+        """The paths that a file may be a rotated file of, going by its name and the globs."""
+        directory = os.path.dirname(rotated)
+        homes = {directory}
+        if directory in self._config.rotated_dirs:
+            homes |= self._lookout.directories
+        names = [os.path.basename(base) for base in bases(rotated)]
+        paths = {os.path.join(home, name) for home in homes for name in names}
+        return {path for path in paths if self._walker.matches(path)}
 
     def _dating(self, history: History) -> Callable[[Sighting], bool]:
         """Which rotated files without a row are not from before our time."""

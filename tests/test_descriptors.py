@@ -148,6 +148,22 @@ def test_files_wait_while_all_that_may_be_open_are_busy(rig, logs):
     assert [event.files for event in agent.seen(FilesWait)] == [1, 0]
 
 
+def test_a_file_that_is_deleted_while_it_waits_is_waited_for_no_more(rig, logs):
+    agent = rig(max_open_files=1)
+    agent.writer.up = False
+    append(logs / "a.log", lines("a", 0, 5))
+    append(logs / "b.log", lines("b", 0, 5))
+    agent.start()
+    agent.run_until(lambda: bool(agent.seen(FilesWait)), "said so")
+    (waits,) = {"a.log", "b.log"} - {os.path.basename(path) for path in open_below(logs)}
+    (logs / waits).unlink()
+    agent.writer.up = True
+    agent.loop.call_soon(agent.writer.settle)
+    agent.run_until_caught_up()
+    assert len(agent.writer.arrived) == 5
+    assert [event.files for event in agent.seen(FilesWait)] == [1, 0]
+
+
 def test_a_rotation_is_never_larger_than_what_may_be_open(rig, logs):
     """Files of one path are opened together, however few may be: else none of them would be."""
     log = logs / "a.log"

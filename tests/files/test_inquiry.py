@@ -20,6 +20,7 @@ from singer.files.opening import open_regular
 from singer.files.stat import stat_path
 
 NOW_NS = 10**18  # long before the files: whatever is asked about was changed since
+BOOT_NS = 4 * NOW_NS  # long after them: nothing was written to since
 
 
 @pytest.fixture
@@ -42,6 +43,7 @@ def ask(logs):
         at_end=(),
         destinations=("out",),
         now_ns=NOW_NS,
+        booted_ns=BOOT_NS,
         copies=(),
         earlier_boot=(),
         busy=None,
@@ -63,6 +65,7 @@ def ask(logs):
             earlier_boot=earlier_boot,
             at_end=frozenset(at_end),
             now_ns=now_ns,
+            booted_ns=booted_ns,
             open=open_file,
         )
         findings.append(inquiry.answer())
@@ -480,6 +483,17 @@ def test_a_file_that_lost_its_end_in_a_power_loss_is_read_on_from_there(ask, log
     assert (entry.position.id, entry.position.offset) == (row.id, 2000)
     assert entry.position.tail == Mark.of(log.read_bytes()[-TAIL_BYTES:])
     assert not entry.keep
+
+
+def test_what_is_written_between_the_boot_and_the_start_is_not_passed_over(ask, logs):
+    log = logs / "app.log"
+    log.write_bytes(os.urandom(3000))
+    row = row_of(log, 2500)
+    os.truncate(log, 1900)
+    with log.open("ab") as file:
+        file.write(b"written since\n")
+    (found,) = ask([suspect(log)], rows=[row], earlier_boot={row.id}, booted_ns=NOW_NS).found
+    assert found.entries["out"].position.offset == 0
 
 
 @pytest.mark.parametrize("same_boot", [True, False])
