@@ -56,13 +56,15 @@ class Oracle:
                 if end > reach.get(content, 0) and not self._has(content, start, end, arrived):
                     self._forgive(content, start, end)
 
-    def forgive_the_same_beginning(self, old: Content, new: Content) -> None:
+    def forgive_the_same_beginning(self, content: Content) -> None:
         """A file was truncated, and begins again as it did, as far as it was delivered.
 
-        That is not noticed: a known limitation.
+        That is not noticed: a known limitation. What it held in between may not have been seen.
         """
-        if old.header and self.delivered(old) <= old.header:
-            self._forgive(new, 0, old.header)
+        before = content.before
+        while before is not None and self.delivered(before) <= before.header:
+            self._forgive(content, 0, before.header)
+            before = before.before
 
     def _forgive(self, content: Content, start: int, end: int) -> None:
         spans = self._lost.setdefault(content, [])

@@ -79,10 +79,7 @@ class Files(RuleBasedStateMachine):
     def begin(self, headers, two, rotated_dirs, inotify, few_files):
         self.begun = time.monotonic()
         self.trace: list[str] = []
-        self.say(
-            f"headers {headers}, two destinations {two}, rotated_dirs {rotated_dirs}, "
-            f"inotify {inotify}, few files {few_files}"
-        )
+        self.heard = 0  # events of the agent that are in the trace
         self.root = tempfile.mkdtemp(prefix="singer-model-")
         self.world = World(self.root, headers=headers)
         self.writers = {name: LoopbackWriter() for name in ("one", "two")[: 1 + two]}
@@ -104,9 +101,17 @@ class Files(RuleBasedStateMachine):
         self.overlooked = False  # something is found at the next start at the latest
         self.rig.start()
         self.rig.run_until(self.rig.stream.scanned.is_set, "first scan")
+        self.say(
+            f"headers {headers}, two destinations {two}, rotated_dirs {rotated_dirs}, "
+            f"inotify {inotify}, few files {few_files}"
+        )
 
     def say(self, what: object) -> None:
-        """A line of the trace that a failure shows."""
+        """A line of the trace that a failure shows, behind what the agent said meanwhile."""
+        said = [event.message() for event in self.rig.events[self.heard :]]
+        self.heard = len(self.rig.events)
+        for message in filter(None, said):
+            self.trace.append(f"{'':19}{message.replace(self.root, '')}")
         self.trace.append(f"{1000 * (time.monotonic() - self.begun):7.0f} ms  {what}")
 
     # --- applications -------------------------------------------------------------------------
@@ -289,7 +294,7 @@ class Files(RuleBasedStateMachine):
         self.world.truncate(path)
         for oracle in self.oracles:
             oracle.allow_for_truncation(old, rows, self.seen)
-            oracle.forgive_the_same_beginning(old, self.world.at[path].content)
+            oracle.forgive_the_same_beginning(self.world.at[path].content)
 
     # --- compression --------------------------------------------------------------------------
 
@@ -567,7 +572,8 @@ class Files(RuleBasedStateMachine):
             if (failed := sys.exception()) is not None:
                 raise failed
             self.judge()
-        except AssertionError as error:
+        except Exception as error:
+            self.say("failed")
             shown = [str(error), "", *self.trace, *self.open_files()]
             raise AssertionError("\n".join(shown)) from None
         finally:

@@ -56,13 +56,13 @@ class Content:
     `header`   how many of them, at the beginning, other contents have as well
     `cuts`     offsets at which a record may end although no line does: the end was there, without
                a newline, in a file that was not at its path
-    `fresh`    False: it began in a file whose earlier content was truncated away
+    `before`   what its file held before it was truncated
     """
 
     path: str
     number: int
     header: int = 0
-    fresh: bool = True
+    before: Content | None = None
     data: bytearray = field(default_factory=bytearray)
     cuts: set[int] = field(default_factory=set)
 
@@ -199,9 +199,8 @@ class World:
     def truncate(self, path: str) -> None:
         os.truncate(path, 0)
         file = self.at[path]
-        file.content = self._content(file.content.path)
-        file.content.fresh = False
-        file.limit = None
+        before, file.content = file.content, self._content(file.content.path)
+        file.content.before = before
 
     def lose_end(self, path: str, length: int) -> None:
         """What a power loss does to a file that was not synced."""
@@ -221,6 +220,7 @@ class World:
         return os.path.join(directory, style.of(name, self._names))
 
     def rename(self, path: str, to: str) -> None:
+        os.makedirs(os.path.dirname(to), exist_ok=True)
         os.rename(path, to)
         self._forget(to)
         self.at[to] = self.at.pop(path)
