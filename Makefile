@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
+# Tests mostly wait for brokers and processes; more workers than this make those late.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test test-long check format docs bench clean lock
@@ -28,10 +30,10 @@ demo: setup ## three zones, rotation, a SIGKILL half way, and the count at the e
 	$(BIN)/singer demo
 
 test: setup ## all tests in their short form
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 test-long: setup ## the long forms as well
-	$(BIN)/python -m pytest --long
+	$(BIN)/python -m pytest -n $(WORKERS) --long
 
 check: setup ## lint, types, layers
 	$(BIN)/ruff check .

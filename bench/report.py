@@ -115,10 +115,17 @@ def rescan_table(result: Rescan) -> str:
     """CPU of a rescan."""
     head = f"{result.files:,} known files in {result.directories:,} directories. "
     head += "To hold: under 60 ms of CPU."
-    known = "" if result.walk_known_ms is None else f"{result.walk_known_ms:.1f}"
-    columns = ("in the agent, ms", "the walk alone, ms", "given what is known, ms")
-    row = (f"{result.in_agent_ms:.0f}", f"{result.walk_ms:.1f}", known)
-    return f"{head}\n\n{_table(columns, [row])}"
+    columns = ("paths", "in the agent, ms", "the walk alone, ms", "given what is known, ms")
+    rows = [
+        (
+            f"`{shape.paths}`",
+            f"{shape.in_agent_ms:.0f}",
+            f"{shape.walk_ms:.1f}",
+            f"{shape.walk_known_ms:.1f}",
+        )
+        for shape in result.shapes
+    ]
+    return f"{head}\n\n{_table(columns, rows)}"
 
 
 def discovery_table(result: Discovery) -> str:

@@ -23,51 +23,75 @@ _SETTLE_SECONDS: Final = 12.0  # threads without work end after 10 s
 _DELIVER_SECONDS: Final = 120.0
 
 
+#: What is left out where directories of any depth are walked, as people write it.
+_EXCLUDES: Final = ("*.gz", "**/archive/**")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """CPU milliseconds, all threads, for one way to write the paths."""
+
+    paths: str
+    in_agent_ms: float
+    walk_ms: float
+    walk_known_ms: float  #: given what is known
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rescan:
-    """CPU milliseconds, all threads."""
+    """What rescans of the same files cost, by how their paths are written."""
 
     files: int
     directories: int
-    in_agent_ms: float
-    walk_ms: float
-    walk_known_ms: float | None  #: given what is known; None where that cannot be given
+    shapes: tuple[Shape, ...]
 
 
 def rescan(bootstrap: str, *, files: int, directories: int, seconds: float) -> Rescan:
     """Measure. Raises RuntimeError."""
     with workspace.directory() as work:
         glob, paths = workspace.log_tree(work, files, directories)
-        shares: list[float] = []
-        for interval in (_OFTEN_SECONDS, _SELDOM_SECONDS):
+        root = os.path.dirname(os.path.dirname(glob))
+
+        def core_share(glob: str, excludes: tuple[str, ...], interval_seconds: float) -> float:
             config = workspace.agent_config(
-                work, bootstrap, glob, {}, agent={"rescan": f"{interval:g}s"}
+                work,
+                bootstrap,
+                glob,
+                {},
+                agent={"rescan": f"{interval_seconds:g}s"},
+                stream={"exclude": excludes},
             )
             with running.probed(config, work) as (process, progress):
                 running.await_found(progress, paths, _DELIVER_SECONDS)
-                if not shares:  # the second one knows them
-                    running.await_delivered(progress, paths, _DELIVER_SECONDS)
                 time.sleep(min(_SETTLE_SECONDS, seconds))
-                shares.append(measure.core_share(process.pid, seconds))
-        walk_ms, walk_known_ms = _walk(glob)
-    return Rescan(
-        files=files,
-        directories=directories,
-        in_agent_ms=(shares[0] - shares[1]) * _OFTEN_SECONDS * 1e3,
-        walk_ms=walk_ms,
-        walk_known_ms=walk_known_ms,
-    )
+                return measure.core_share(process.pid, seconds)
+
+        seldom = core_share(glob, (), _SELDOM_SECONDS)
+        shapes = []
+        for name, excludes in (("*/*.log", ()), ("**/*.log", _EXCLUDES)):
+            written = os.path.join(root, name)
+            often = core_share(written, excludes, _OFTEN_SECONDS)
+            walk_ms, walk_known_ms = _walk(written, *excludes)
+            shapes.append(
+                Shape(
+                    paths=name if not excludes else f"{name} less {', '.join(excludes)}",
+                    in_agent_ms=(often - seldom) * _OFTEN_SECONDS * 1e3,
+                    walk_ms=walk_ms,
+                    walk_known_ms=walk_known_ms,
+                )
+            )
+    return Rescan(files=files, directories=directories, shapes=tuple(shapes))
 
 
-def _walk(glob: str) -> tuple[float, float | None]:
+def _walk(*globs: str) -> tuple[float, float]:
     said = subprocess.run(
-        [sys.executable, "-m", "bench.walks", glob],
+        [sys.executable, "-m", "bench.walks", *globs],
         capture_output=True,
         check=False,
         timeout=300,
         cwd=os.getcwd(),
     )
     if said.returncode:
-        raise RuntimeError(f"walk {glob}: {said.stderr.decode(errors='replace')}")
+        raise RuntimeError(f"walk {globs[0]}: {said.stderr.decode(errors='replace')}")
     plain, known = said.stdout.split()
-    return float(plain), None if known == b"-" else float(known)
+    return float(plain), float(known)

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from tests.support.lines import line
 
@@ -21,7 +21,7 @@ TOPIC = "bench"
 LINE_BYTES = 150
 #: Lines made at once; the parent stays small.
 _BLOCK_LINES = 5000
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def log_data(line_bytes: int, lines: int) -> str:
@@ -59,7 +59,7 @@ def agent_config(
     properties: Mapping[str, str],
     *,
     agent: Mapping[str, str] = _NOTHING,
-    stream: Mapping[str, str] = _NOTHING,
+    stream: Mapping[str, object] = _NOTHING,
     more_streams: Sequence[Mapping[str, object]] = (),
 ) -> str:
     """Write a configuration of default settings but for these; its path.

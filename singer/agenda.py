@@ -6,7 +6,7 @@ everywhere, or when there is a descriptor for its files. Pure; loop thread only.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 
 class Agenda:
@@ -15,7 +15,7 @@ class Agenda:
     def __init__(self) -> None:
         self._now: set[str] = set()
         self._later: set[str] = set()
-        self._waiting: dict[str, None] = {}  # in order
+        self._waiting: dict[str, int] = {}  # how many files of each path, in order
 
     def ask(self, paths: Iterable[str]) -> None:
         """Ask about all files of these paths with the next look."""
@@ -30,27 +30,31 @@ class Agenda:
         self._now |= self._later
         self._later.clear()
 
-    @property
-    def due(self) -> bool:
-        """Whether there is something to ask about."""
-        return bool(self._now or self._waiting)
+    def take(self, room: int) -> set[str]:
+        """The paths to ask about now. Who cannot ask gives them back with `ask`.
 
-    def take(self) -> set[str]:
-        """The paths to ask about now. Who cannot ask gives them back with `ask`."""
-        taken, self._now = self._now.union(self._waiting), set()
+        Of those that wait, the first for whose files there are `room` descriptors; the last of them
+        may want more.
+        """
+        taken, self._now = self._now, set()
+        for path in list(self._waiting):
+            if room <= 0:
+                break
+            room -= self._waiting.pop(path)
+            taken.add(path)
         return taken
 
     # --- waiting for descriptors ----------------------------------------------------------------
 
+    def wait(self, path: str, files: int) -> None:
+        """There is no descriptor for so many files of this path."""
+        self._waiting[path] = files
+
+    def waits(self, path: str) -> bool:
+        """Whether files of this path wait for a descriptor."""
+        return path in self._waiting
+
     @property
-    def waiting(self) -> Collection[str]:
-        """Paths whose files wait for a descriptor."""
-        return self._waiting.keys()
-
-    def wait(self, path: str) -> None:
-        """There is no descriptor for the files of this path."""
-        self._waiting[path] = None
-
-    def wait_no_more(self, path: str) -> None:
-        """There is one, or no need of one."""
-        self._waiting.pop(path, None)
+    def waiting_files(self) -> int:
+        """How many files wait for a descriptor."""
+        return sum(self._waiting.values())

@@ -25,7 +25,7 @@ from typing import Any, Final
 from singer import __version__
 from singer.base.clock import SystemClock
 from singer.base.config import ClusterConfig, Config, DestinationConfig, StreamConfig
-from singer.base.errors import StateError
+from singer.base.errors import ReadError, StateError
 from singer.base.events import (
     AgentStarted,
     AgentStopped,
@@ -59,6 +59,9 @@ from singer.writers.kafka import KafkaWriter
 
 #: Positions of files that are gone are looked for this often, or up to ten times as often: jitter.
 _UPKEEP_SECONDS: Final = 6 * 3600.0
+#: How long each stream may take to say which of its files exist: some 100,000 take seconds, and a
+#: mount that hangs must not keep the rows of the others.
+_PRESENT_SECONDS: Final = 60.0
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 #: How long the loop waits for a busy thread of ours to let go of the interpreter; the default of
 #: 5 ms would be the latency of a line.
@@ -212,6 +215,7 @@ class Agent:
         )
         for started in self.streams:
             started.start()
+        self._spawn(self._accept_recovery())
         self._spawn(self._keep_up())
         # What lives now lives as long as the process: collections need not look at it again.
         gc.freeze()
@@ -282,10 +286,22 @@ class Agent:
     # --- running ------------------------------------------------------------------------------
 
     async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        hung_since: float | None = None
         while self._once and not self._stop.is_set():
-            if all(stream.caught_up for stream in self.streams):
+            late = [stream for stream in self.streams if not stream.caught_up]
+            if not late:
                 self.request_stop("everything is delivered")
                 return
+            if not all(stream.hangs for stream in late):
+                hung_since = None
+            elif hung_since is None:
+                hung_since = loop.time()
+            elif loop.time() - hung_since >= self._config.agent.drain_deadline:
+                names = ", ".join(repr(stream.config.name) for stream in late)
+                self.request_stop(
+                    f"all that is left is on mounts that do not answer, of streams {names}"
+                )
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ONCE_POLL_SECONDS):
                     await self._stop.wait()
@@ -294,28 +310,41 @@ class Agent:
             self._status = self._status or os.EX_TEMPFAIL
 
     async def _keep_up(self) -> None:
-        """Accept a recovered store once all files are known; drop rows of files long gone."""
-        for stream in self.streams:
-            await stream.scanned.wait()
-        if self._positions.recovered:
-            await self._try("accept the recovered positions", self._positions.accept_recovery())
+        """Drop rows of files long gone, now and then."""
         while True:
             await asyncio.sleep(_UPKEEP_SECONDS * random.uniform(0.1, 1.0))  # noqa: S311  # jitter
             await self._try("drop positions of files long gone", self._prune())
 
+    async def _accept_recovery(self) -> None:
+        """Accept a recovered store once all files are known."""
+        for stream in self.streams:
+            await stream.scanned.wait()
+        if self._positions.recovered:
+            await self._try("accept the recovered positions", self._positions.accept_recovery())
+
     async def _prune(self) -> None:
         begun_ns = self._clock.now_ns()
         present: set[int] = set()
+        spared: set[str] = set()
         for stream in self.streams:
-            rows = await stream.present_rows()
+            rows = await _present_rows(stream)
             if rows is None:
-                return
-            present |= rows
+                name = stream.config.name
+                spared.add(name)
+                self._emit(
+                    UpkeepFailed(
+                        step=f"drop positions of stream {name!r}",
+                        cause="not all of its directories could be looked at; all are kept",
+                    )
+                )
+            else:
+                present |= rows
         agent = self._config.agent
         await self._positions.prune(
             begun_ns - int(agent.forget_after * 1e9),
             keep=present,
             kept_since_ns=begun_ns,
+            spared=spared,
             max_rows=agent.max_positions,
         )
 
@@ -407,6 +436,15 @@ class Agent:
                     records=account.records,
                 )
             )
+
+
+async def _present_rows(stream: Stream) -> set[int] | None:
+    """As the stream says; None also if it does not say so in time. Raises StateError."""
+    with contextlib.suppress(TimeoutError, ReadError):
+        async with asyncio.timeout(_PRESENT_SECONDS):
+            await stream.scanned.wait()
+            return await stream.present_rows()
+    return None
 
 
 def _used(config: Config) -> dict[str, ClusterConfig]:

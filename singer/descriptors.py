@@ -1,6 +1,6 @@
 """Descriptors: ceilings on the log files that the agent holds open.
 
-Owns two decisions. When more files are to be open than `most`, idle ones are closed, the least
+Owns two decisions. When more files are to be open than `max_open`, idle ones are closed, the least
 recently used first: their growth is still noticed, but a deletion then takes what was not read.
 When deleted files keep more than `max_deleted_files` descriptors or `max_deleted_bytes` of disk
 space, those deleted longest ago are given up, read or not. Loop thread only.
@@ -53,10 +53,10 @@ class Descriptors:
         self, emit: Emit, *, max_open: int, max_deleted_files: int, max_deleted_bytes: int
     ) -> None:
         self._emit = emit
-        self.most = max_open  #: files that may be open
+        self._most = max_open
         self._max_deleted_files = max_deleted_files
         self._max_deleted_bytes = max_deleted_bytes
-        self._refused = False  # the process, or the machine, has fewer than `most`
+        self._ceiling = max_open  # less while the process, or the machine, gives no more
         self._holders: list[Holder] = []
         self._told: DescriptorsHeld | None = None
 
@@ -66,22 +66,22 @@ class Descriptors:
 
     def room_for(self, wanted: int) -> int:
         """How many of `wanted` more files may be opened, after idle ones were closed for them."""
-        room = self.most - self._open
-        if room < wanted or self._refused:
-            self._refused = False
+        room = self._ceiling - self._open
+        if room < wanted:
             idle = [each for holder in self._holders for each in holder.idle_files()]
             count = max(wanted - room, _CLOSED_AT_ONCE)
             for _, close in heapq.nsmallest(count, idle, key=itemgetter(0)):
                 close()
-            room = self.most - self._open
+            room = self._ceiling - self._open
         return max(0, min(wanted, room))
 
     def refused(self) -> None:
-        """The kernel gave no more: idle files are closed before the next are opened."""
-        self._refused = True
+        """The kernel gave no more: until the next review, no more than now are opened."""
+        self._ceiling = max(1, min(self._ceiling, self._open))
 
     def review(self) -> None:
         """Give up deleted files above the ceilings, and say what is held."""
+        self._ceiling = self._most
         deleted = [each for holder in self._holders for each in holder.deleted_files()]
         deleted.sort(key=lambda each: each.since, reverse=True)
         nbytes = sum(each.nbytes for each in deleted)

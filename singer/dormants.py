@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from singer.files.census import Key
-from singer.files.stat import FileStat
+from singer.files.stat import FileStat, stat_path
 from singer.files.wakeup import Wakeup
 
 
@@ -85,3 +85,19 @@ class Dormants(Mapping[Key, Dormant]):
     def _stir(self, dormant: Dormant) -> None:
         dormant.watched = False
         self._stirred(dormant)
+
+
+def changed(dormants: Mapping[Key, Dormant]) -> list[Key]:
+    """Which of these are not as they were, where they were. Blocks; any thread."""
+    found = []
+    for key, dormant in dormants.items():
+        try:
+            stat = stat_path(dormant.seen_at)
+        except FileNotFoundError:
+            found.append(key)
+        except OSError:
+            continue  # what cannot be seen may be as it was
+        else:
+            if (stat.device, stat.inode) != key or not dormant.is_same(stat):
+                found.append(key)
+    return found

@@ -17,7 +17,7 @@ from singer.agenda import Agenda
 from singer.base.backoff import Backoff
 from singer.base.config import Start, StreamConfig
 from singer.base.errors import ReadError, StateError
-from singer.base.events import FileGone, FilesWait, ScanFailed
+from singer.base.events import FileGone, ScanFailed
 from singer.base.ports import PositionStore
 from singer.base.position import Position
 from singer.descriptors import Descriptors
@@ -26,6 +26,7 @@ from singer.files.census import Key
 from singer.files.finding import Finding, Suspect
 from singer.files.inquiry import Findings, Inquiry
 from singer.files.likeness import Live
+from singer.files.openfile import give_back
 from singer.files.opening import explain
 from singer.files.siblings import compression
 from singer.files.walk import Sighting, Walker
@@ -40,12 +41,12 @@ _TICK_NS: Final = 20_000_000
 _STORE_BACKOFF_SECONDS: Final = (0.2, 30.0)
 #: How soon to look again when a rotation was under way.
 _ROTATION_SECONDS: Final = 0.005
-#: How soon to try again to open files that wait for a descriptor.
-_ROOM_SECONDS: Final = 0.1
+#: How soon to look again when the system had no descriptor left.
+_DESCRIPTOR_SECONDS: Final = 0.1
 #: Files that are asked about at once: each is held open until its row is on disk.
 _ASKED_AT_ONCE: Final = 256
 
-#: Begins to read a file from its rows, by destination; takes the descriptor over.
+#: Begins to read a file from its rows, by destination; takes the descriptor over, or raises.
 Admit: TypeAlias = Callable[[Finding, Mapping[str, Position]], None]
 
 
@@ -90,7 +91,6 @@ class Inquiries:
         self._backoff = Backoff(*_STORE_BACKOFF_SECONDS)
         self._first_scan_of: frozenset[str] | None = None
         self._since_ns: int | None = None  # when the stream was first looked at
-        self._wait_was_said = False
 
     @property
     def begun(self) -> bool:
@@ -124,9 +124,10 @@ class Inquiries:
         For the row's destination alone. Returns 0.0, or in how many seconds to ask again: a
         rotation is under way there, or there is no descriptor. Raises StateError, ReadError.
         """
-        if path in await self._ask({}, {path}, homeless, first=first):
+        again, refused = await self._ask({}, {path}, homeless, first=first)
+        if path in again:
             return _ROTATION_SECONDS
-        return _ROOM_SECONDS if path in self._agenda.waiting else 0.0
+        return _DESCRIPTOR_SECONDS if path in refused else 0.0
 
     def failed(self, error: StateError | ReadError) -> float:
         """Say that an inquiry failed; seconds to wait before the next attempt."""
@@ -142,10 +143,8 @@ class Inquiries:
 
     def close(self, finding: Finding) -> None:
         """Give back the descriptor of a file that is not admitted."""
-        if finding.remote:
-            self._services.threads.post(finding.stat.device, os.close, finding.fd)
-        else:
-            os.close(finding.fd)
+        threads = self._services.threads if finding.remote else None
+        give_back(finding.fd, finding.stat.device, threads)
 
     # --- one inquiry --------------------------------------------------------------------------
 
@@ -156,14 +155,12 @@ class Inquiries:
         homeless: Position | None,
         *,
         first: bool,
-    ) -> Collection[str]:
+    ) -> tuple[Collection[str], Collection[str]]:
         """Ask about suspects, and about all files of `paths`.
 
         With `homeless` only its destination is asked about. Returns the paths that have to be
-        looked at again.
+        looked at again, and those for whose files the system had no descriptors.
         """
-        if self._agenda.waiting:
-            self._descriptors.room_for(len(self._agenda.waiting))  # looking takes some as well
         first_scan_of = await self._begin()
         destinations = self._destinations if homeless is None else {homeless.destination}
         history = History(since_ns=self._since_ns, lost=self._positions_lost, first=first)
@@ -171,9 +168,7 @@ class Inquiries:
         inquiry = await self._inquiry(question, destinations, homeless)
         admitted: list[tuple[Finding, dict[str, Position]]] = []
         again: set[str] = set()
-        if homeless is None:
-            for path in paths:  # its files may be gone; those that are not may wait again
-                self._agenda.wait_no_more(path)
+        refused: set[str] = set()
         try:
             for some, bereft in _portions(
                 question.suspects.values(),
@@ -193,10 +188,23 @@ class Inquiries:
                 kept = self._keep_what_fits if homeless is None else self._keep
                 admitted += kept(findings.found, entries)
                 self.admitting = len(admitted)
-                self._wait_for_room(findings.refused)
+                refused |= findings.refused
+                if findings.refused:
+                    self._descriptors.refused()
+                    for suspect in some:
+                        if suspect.lineage in findings.refused:
+                            self._agenda.wait(suspect.lineage, 1)  # at least
             for destination in first_scan_of:
                 await self._store.mark_scanned(self._config.name, destination)
                 self._since_ns = self._since_ns or self.now_ns()
+            self._first_scan_of = frozenset()
+            self._positions_lost = False  # from here on there is a past
+            self._agenda.ask(again)
+            self._lookout.look_soon(*map(os.path.dirname, again))
+            admitted.sort(key=lambda each: _age(each[0]))
+            while admitted:
+                self._admit(*admitted[0])
+                del admitted[0]
         except BaseException:
             for finding, _ in admitted:
                 self.close(finding)
@@ -204,14 +212,7 @@ class Inquiries:
             raise
         finally:
             self.admitting = 0
-        self._first_scan_of = frozenset()
-        self._positions_lost = False  # from here on there is a past
-        self._agenda.ask(again)
-        self._lookout.look_soon(*map(os.path.dirname, again))
-        admitted.sort(key=lambda f: (f[0].suspect.current, f[0].stat.mtime_ns, f[0].suspect.path))
-        for finding, positions in admitted:
-            self._admit(finding, positions)
-        return again
+        return again, refused
 
     async def _answer(self, portion: Inquiry) -> Findings:
         unfinished = self._unfinished(portion.suspects)
@@ -263,7 +264,7 @@ class Inquiries:
         assert self._first_scan_of is not None
         return Inquiry(
             stream=self._config.name,
-            destinations=tuple(destinations),
+            destinations=tuple(sorted(destinations)),  # rows come in the same order every time
             suspects=(),
             rows=question.rows,
             orphans=(),
@@ -275,7 +276,6 @@ class Inquiries:
             earlier_boot=await self._earlier_boot(question.rows),
             at_end=self._first_scan_of if at_end else frozenset(),
             now_ns=self.now_ns(),
-            booted_ns=self._services.clock.booted_ns(),
             open=self._walker.open,
         )
 
@@ -376,7 +376,6 @@ class Inquiries:
     ) -> Iterator[tuple[Finding, dict[str, Position]]]:
         """Files and their rows."""
         for finding in found:
-            self._agenda.wait_no_more(finding.suspect.lineage)
             yield finding, {d: entries[finding.fd, d] for d in finding.entries}
 
     def _keep_what_fits(
@@ -384,34 +383,25 @@ class Inquiries:
     ) -> Iterator[tuple[Finding, dict[str, Position]]]:
         """The files for which there are descriptors; the others are closed and wait.
 
-        Files of one path stay together: a younger one must not be read before an older one.
+        Of one path the oldest come first: a younger one must not be read before an older one.
         """
         lineages: dict[str, list[Finding]] = {}
         for finding in found:
             lineages.setdefault(finding.suspect.lineage, []).append(finding)
         room = self._descriptors.room_for(sum(map(len, lineages.values())))
         for path, files in lineages.items():
-            self._agenda.wait_no_more(path)
-            if len(files) <= room or room == self._descriptors.most:
-                room -= len(files)
-                yield from self._keep(files, entries)
-            else:
-                self._agenda.wait(path)
-                for finding in files:
-                    self.close(finding)
+            files.sort(key=_age)
+            yield from self._keep(files[:room], entries)
+            for finding in files[room:]:
+                self.close(finding)
+            if files[room:]:
+                self._agenda.wait(path, len(files[room:]))
+            room = max(0, room - len(files))
 
-    def _wait_for_room(self, refused: Collection[str]) -> None:
-        """See to it that files without a descriptor are asked about again."""
-        if refused:
-            self._descriptors.refused()
-            for path in refused:
-                self._agenda.wait(path)
-        waiting = len(self._agenda.waiting)
-        if waiting:
-            self._services.loop.call_later(_ROOM_SECONDS, self._lookout.look_soon)
-        if bool(waiting) != self._wait_was_said:
-            self._wait_was_said = bool(waiting)
-            self._services.emit(FilesWait(stream=self._config.name, files=waiting))
+
+def _age(finding: Finding) -> tuple[bool, int, str]:
+    """The order in which files of one path are read."""
+    return finding.suspect.current, finding.stat.mtime_ns, finding.suspect.path
 
 
 def _close_all(descriptors: Mapping[str, Iterable[int]]) -> None:

@@ -56,6 +56,7 @@ class Lookout:
         self.census = Census()
         self.directories: frozenset[str] = frozenset()  #: whose changes matter
         self._stream = stream
+        self._threads = f"stream {stream}"
         self._walker = walker
         self._services = services
         self._report = report
@@ -98,7 +99,12 @@ class Lookout:
 
     async def in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         """Run what may block on the stream's directories."""
-        return await self._services.threads.run(f"stream {self._stream}", function, *arguments)
+        return await self._services.threads.run(self._threads, function, *arguments)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a look does not come to its end: a mount does not answer."""
+        return self._services.threads.hangs(self._threads)
 
     # --- when -----------------------------------------------------------------------------------
 

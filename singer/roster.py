@@ -14,7 +14,7 @@ from singer.base.events import FileRotated
 from singer.files.census import Changes, Key
 from singer.files.openfile import OpenFile
 from singer.files.stat import FileStat
-from singer.files.walk import Sighting
+from singer.files.walk import Sighting, Walker
 from singer.lookout import Lookout
 from singer.pipeline import Pipeline
 from singer.services import Services
@@ -63,13 +63,14 @@ class Roster(Mapping[Key, Tracked]):
     `unseen`    at their paths as far as is known, but not seen at the last look
     """
 
-    def __init__(self, stream: str, services: Services, lookout: Lookout) -> None:
+    def __init__(self, stream: str, services: Services, lookout: Lookout, walker: Walker) -> None:
         self.at: dict[str, Tracked] = {}
         self.youngest: dict[str, Tracked] = {}
         self.unseen: set[Key] = set()
         self._stream = stream
         self._services = services
         self._lookout = lookout
+        self._walker = walker
         self._files: dict[Key, Tracked] = {}
 
     def __getitem__(self, key: Key) -> Tracked:
@@ -146,10 +147,11 @@ class Roster(Mapping[Key, Tracked]):
         return {path for path, tracked in was_at.items() if self.at.get(path) is not tracked}
 
     async def whereabouts(self, files: Collection[Tracked]) -> dict[Key, tuple[int, str]]:
-        """By file, how many names lead to it, and the one the kernel knows."""
+        """By file, how many names lead to it, and where it is: as seen, or as the kernel says."""
         if not files:
             return {}
-        return await self._lookout.in_thread(_whereabouts, [tracked.file for tracked in files])
+        asked = [tracked.file for tracked in files]
+        return await self._lookout.in_thread(_whereabouts, asked, self._walker)
 
     def _seen(self, tracked: Tracked, sighting: Sighting) -> None:
         file = tracked.file
@@ -188,12 +190,23 @@ class Roster(Mapping[Key, Tracked]):
         tracked.wake()
 
 
-def _whereabouts(files: Iterable[OpenFile]) -> dict[Key, tuple[int, str]]:
+def _whereabouts(files: Iterable[OpenFile], walker: Walker) -> dict[Key, tuple[int, str]]:
     """Blocks. What cannot be told (a stale handle, a file closed meanwhile) is as it was."""
     found = {}
     for file in files:
         try:
-            found[file.key] = file.whereabouts()
+            links, where = file.whereabouts()
+            if links and where != file.seen_at and where == _real_path(file.seen_at, walker):
+                where = file.seen_at
+            found[file.key] = links, where
         except OSError:
             found[file.key] = (1, file.seen_at)
     return found
+
+
+def _real_path(path: str, walker: Walker) -> str | None:
+    """How the kernel names `path`; None: nothing is there any more. Raises OSError."""
+    try:
+        return walker.real_path(path)
+    except FileNotFoundError:
+        return None

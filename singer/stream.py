@@ -12,14 +12,16 @@ import os
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from typing import Final
 
 from singer.agenda import Agenda
+from singer.base.backoff import Backoff
 from singer.base.config import StreamConfig
-from singer.base.events import FileFound, FileGivenUp, FileLetGo, FileQuarantined
+from singer.base.events import FileFound, FileGivenUp, FileLetGo, FileQuarantined, FilesWait
 from singer.base.ports import PositionStore
 from singer.base.position import READ_TO_END, Position
 from singer.descriptors import Deleted, Descriptors
-from singer.dormants import Dormant, Dormants
+from singer.dormants import Dormant, Dormants, changed
 from singer.files.census import Changes, Key
 from singer.files.finding import Entry, Finding
 from singer.files.openfile import OpenFile
@@ -32,6 +34,10 @@ from singer.rewrites import Rewrites
 from singer.roster import Roster, Tracked
 from singer.services import Destination, Services
 from singer.surroundings import Surroundings
+
+#: First and longest wait before looking again whether files that wait can be opened. It takes a
+#: look at all that are open, and nobody tells when one of them comes to rest.
+_ROOM_BACKOFF_SECONDS: Final = (0.1, 2.0)
 
 
 class Stream:
@@ -55,11 +61,14 @@ class Stream:
         self.scanned = asyncio.Event()  #: the first scan is over
         self._destinations = destinations
         self._services = services
-        self._store = store
-        self._walker = walker
         self._descriptors = descriptors
         self._close_idle_seconds = close_idle_seconds
+        self._quarantined: dict[int, int] = {}  # by row, the bytes that are held
+        self._idle_due = 0.0  # loop time before which no file is idle for long
         self._taking_stock = asyncio.Lock()
+        self._said_to_wait = 0  # files, for a descriptor
+        self._room_backoff = Backoff(*_ROOM_BACKOFF_SECONDS)
+        self._room_timer: asyncio.TimerHandle | None = None
         self._agenda = Agenda()
         self._lookout = Lookout(
             config.name,
@@ -69,9 +78,9 @@ class Stream:
             rescan_seconds=rescan_seconds,
             rng=rng or random.Random(),  # noqa: S311  # jitter
         )
-        self._open = Roster(config.name, services, self._lookout)
+        self._open = Roster(config.name, services, self._lookout, walker)
         self._dormants = Dormants(services.wakeup, self._stirred)
-        surroundings = Surroundings(
+        self._surroundings = Surroundings(
             config,
             destinations,
             store,
@@ -87,7 +96,7 @@ class Stream:
             services,
             store,
             walker,
-            surroundings=surroundings,
+            surroundings=self._surroundings,
             lookout=self._lookout,
             descriptors=descriptors,
             open_files=self._open,
@@ -121,9 +130,21 @@ class Stream:
         return (
             self.scanned.is_set()
             and not self._rewrites
-            and not self._agenda.waiting
+            and not self._agenda.waiting_files
             and self._inquiries.whole
             and all(tracked.quiet for tracked in self._open.values())
+        )
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it waits for mounts that do not answer, and for nothing else."""
+        whole = self.scanned.is_set() and self._inquiries.whole
+        looked = whole and not self._rewrites and not self._agenda.waiting_files
+        unread = [tracked for tracked in self._open.values() if not tracked.quiet]
+        return (
+            not self.caught_up
+            and (looked or self._lookout.hangs)
+            and all(self._services.threads.hangs(each.file.identity.device) for each in unread)
         )
 
     def start(self) -> None:
@@ -133,6 +154,8 @@ class Stream:
     async def stop(self) -> None:
         """Read no more: no new files, no new bytes. What is under way goes on settling."""
         self._rewrites.close()
+        if self._room_timer is not None:
+            self._room_timer.cancel()
         await self._lookout.stop()
         await self._rewrites.stop()
         await asyncio.gather(*(pipeline.stop() for pipeline in list(self.pipelines)))
@@ -149,14 +172,7 @@ class Stream:
 
     async def present_rows(self) -> set[int] | None:
         """Ids of the rows whose files exist; None if that cannot be told now. Raises StateError."""
-        inodes: set[int] = set()
-        for directory in sorted({*self._lookout.census.directories, *self.config.rotated_dirs}):
-            listing = await self._lookout.in_thread(self._walker.list_directory, directory)
-            if listing.fault:
-                return None
-            inodes.update(sighting.stat.inode for sighting in listing.sightings)
-        inodes.update(tracked.file.identity.inode for tracked in self._open.values())
-        return {row.id for row in await self._store.lookup(self.config.name, sorted(inodes))}
+        return await self._surroundings.present_rows(self._services.threads)
 
     # --- what the descriptors ask ---------------------------------------------------------------
 
@@ -193,9 +209,7 @@ class Stream:
                 census = self._lookout.census
                 for key in self._open.unseen:
                     changes.setdefault(key, census.where(key))
-                for key in [k for k, d in self._dormants.items() if not d.watched]:
-                    if key not in census:
-                        self._dormants.forget(key)
+                await self._look_after_dormants()
             await self._take_stock(changes)
         if everywhere:
             await self._sweep()
@@ -220,11 +234,45 @@ class Stream:
                     self._agenda.ask([dormant.path])
                 self._dormants.forget(key)
             # Compressed files are not read for themselves, but as rotated files of a path.
-            if sighting is not None and key not in self._open and not compression(sighting.path):
+            if sighting is None or key in self._open or compression(sighting.path):
+                continue
+            # What waits for a descriptor is asked about when there is one.
+            if not self._agenda.waits(sighting.path):
                 fresh.append(sighting)
-        if fresh or self._agenda.due or not self._inquiries.begun:
-            first = not self.scanned.is_set()
-            await self._inquiries.ask(fresh, self._agenda.take(), first=first)
+        waiting = self._agenda.waiting_files
+        asked = self._agenda.take(self._descriptors.room_for(waiting) if waiting else 0)
+        if fresh or asked or not self._inquiries.begun:
+            await self._inquiries.ask(fresh, asked, first=not self.scanned.is_set())
+        self._wait_for_room(progress=self._agenda.waiting_files < waiting)
+
+    def _wait_for_room(self, *, progress: bool) -> None:
+        """Say how many files wait for a descriptor, and see to it that they are thought of."""
+        waiting = self._agenda.waiting_files
+        if waiting != self._said_to_wait:
+            news = not (waiting and self._said_to_wait)
+            self._said_to_wait = waiting
+            self._services.emit(FilesWait(stream=self.config.name, files=waiting, news=news))
+        if progress:
+            self._room_backoff.reset()
+        if waiting and self._room_timer is None:
+            self._room_timer = self._services.loop.call_later(
+                self._room_backoff.next(), self._look_for_room
+            )
+
+    def _look_for_room(self) -> None:
+        self._room_timer = None
+        self._lookout.look_soon()
+
+    async def _look_after_dormants(self) -> None:
+        """Look at closed files that no watch and no walk tells of: rotated ones, mostly."""
+        census = self._lookout.census
+        unseen = {k: d for k, d in self._dormants.items() if not d.watched and k not in census}
+        if not unseen:
+            return
+        for key in await self._lookout.in_thread(changed, unseen):
+            if self._dormants.get(key) is unseen[key]:
+                self._agenda.ask([unseen[key].path])
+                self._dormants.forget(key)
 
     def _stirred(self, dormant: Dormant) -> None:
         """A closed file may have changed: look."""
@@ -250,12 +298,7 @@ class Stream:
             packed=finding.packed,
         )
         file.opened_at = services.loop.time()
-        tracked = self._open.get(file.key)
-        if tracked is not None:  # another destination has it already
-            file.close(services.threads)
-            file = tracked.file
-        else:
-            tracked = Tracked(file=file, stat=finding.stat)
+        tracked = self._open.get(file.key) or Tracked(file=file, stat=finding.stat)
         for destination, entry in finding.entries.items():
             position = positions[destination]
             services.emit(
@@ -269,9 +312,11 @@ class Stream:
                 )
             )
             if services.breaker.quarantined(position.stream, destination, position.identity):
-                self._quarantine(file, position, finding.stat.size)
+                self._quarantine(tracked.file, position, finding.stat.size)
                 continue
             tracked.pipelines[destination] = self._pipeline(tracked, position, entry)
+        if tracked.file is not file:  # another destination has it already
+            file.close(services.threads)
         self._dormants.forget(file.key)
         self._open.enter(tracked, current=suspect.current)
         tracked.wake()
@@ -296,10 +341,15 @@ class Stream:
         )
 
     def _quarantine(self, file: OpenFile, position: Position, size: int) -> None:
+        """Leave a file alone, which may be found again and again; its bytes are counted once."""
         account = self._destinations[position.destination].account
         unread = max(0, size - position.offset)
-        account.read += unread
-        account.held += unread
+        known = self._quarantined.get(position.id)
+        self._quarantined[position.id] = unread
+        account.read += unread - (known or 0)
+        account.held += unread - (known or 0)
+        if known is not None:
+            return
         self._services.emit(
             FileQuarantined(
                 stream=position.stream,
@@ -318,14 +368,23 @@ class Stream:
         where = await self._open.whereabouts(final)
         for tracked in final:
             tracked.file.deleted |= not where.get(tracked.file.key, (1, ""))[0]
-        for key, tracked in list(self._open.items()):
-            if not tracked.resting:
-                continue
+        # Quiet begins later if anything: until the first of all is due, only final ones may be.
+        everyone = now >= self._idle_due
+        idle_due = now + self._close_idle_seconds
+        for tracked in list(self._open.values()) if everyone else final:
+            key = tracked.file.key
+            if self._open.get(key) is not tracked:
+                continue  # given up meanwhile
             # Nothing but our descriptor keeps the space of a deleted file from its disk.
             deleted = tracked.file.deleted
             patience = self.config.rotate_grace if deleted else self._close_idle_seconds
-            if now - tracked.quiet_since >= patience:
+            due = tracked.quiet_since + patience
+            if due <= now and tracked.resting:
                 self._retire(key)
+            else:
+                idle_due = min(idle_due, due)
+        if everyone:
+            self._idle_due = idle_due
 
     def _retire(self, key: Key) -> None:
         """Close a file at rest; when it changes, it is opened again."""

@@ -10,6 +10,7 @@ import os
 from collections import ChainMap
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from singer.agenda import Agenda
@@ -21,6 +22,7 @@ from singer.files.census import Key
 from singer.files.finding import Suspect
 from singer.files.lineage import bases, lineage_of
 from singer.files.siblings import compression
+from singer.files.threads import DeviceThreads
 from singer.files.walk import Sighting, Walker
 from singer.lookout import Lookout
 from singer.roster import Roster
@@ -115,6 +117,23 @@ class Surroundings:
         ]
         return Question(suspects=suspects, rows=rows, orphans=orphans)
 
+    async def present_rows(self, threads: DeviceThreads) -> set[int] | None:
+        """Ids of the rows whose files exist; None if that cannot be told now. Raises StateError."""
+        # In threads of its own: one that hangs is not one that looks for files.
+        in_thread = partial(threads.run, f"upkeep of stream {self._config.name}")
+        inodes: set[int] = set()
+        for directory in sorted({*self._lookout.census.directories, *self._config.rotated_dirs}):
+            listing = await in_thread(self._walker.list_directory, directory)
+            if listing.fault or (
+                not listing.sightings
+                and directory in self._config.rotated_dirs
+                and not await in_thread(os.path.exists, directory)
+            ):
+                return None
+            inodes.update(sighting.stat.inode for sighting in listing.sightings)
+        inodes.update(tracked.file.identity.inode for tracked in self._open.values())
+        return {row.id for row in await self._store.lookup(self._config.name, sorted(inodes))}
+
     async def _past(
         self,
         suspects: dict[Key, Suspect],
@@ -131,10 +150,12 @@ class Surroundings:
         """
         name, store = self._config.name, self._store
         paths = {suspect.lineage for suspect in suspects.values()} | set(asked)
+        listed: list[Sighting] = []
         beside: list[Sighting] = []
         if history.first:
             directories = {*self._lookout.directories, *self._config.rotated_dirs}
-            beside = await self._list(directories, destinations)
+            listed = await self._list(directories)
+            beside = self._unread(listed, destinations)
             for sighting in beside:
                 paths.update(self._paths_of(sighting.path))
         by_path: dict[str, list[Position]] = {}
@@ -145,12 +166,11 @@ class Surroundings:
             ours_by_row += await store.lookup(name, sorted({s.stat.inode for s in beside}))
         elif paths:
             directories = {*map(os.path.dirname, paths), *self._config.rotated_dirs}
-            beside = await self._list(directories, destinations)
+            listed = await self._list(directories)
+            beside = self._unread(listed, destinations)
         home = {(row.identity.inode, row.identity.birth_ns): row.path for row in ours_by_row}
         ours = self._dating(history)
-        there = {s.path: (s.stat.device, s.stat.inode) for s in beside}
-        present = set(there)
-        present.update(t.file.seen_at for t in self._open.values() if not t.file.deleted)
+        there = {s.path: (s.stat.device, s.stat.inode) for s in listed}
         for sighting in beside:
             stat = sighting.stat
             key = (stat.device, stat.inode)
@@ -161,19 +181,17 @@ class Surroundings:
                 suspects[key] = replace(suspects[key], path=path, stat=stat)
                 continue
             packed = compression(sighting.path)
-            if packed and sighting.path.removesuffix(packed.value) in present:
+            if packed and sighting.path.removesuffix(packed.value) in there:
                 self._agenda.ask_later(base for base in bases(sighting.path) if base in paths)
                 continue  # it is being made of that one, which is read
-            if sighting.path in paths and not packed:
-                lineage: str | None = sighting.path
-            elif ours(sighting):
-                lineage = self._lineage(sighting.path, paths)
-            else:
-                lineage = None
+            lineage = self._lineage(sighting.path, paths) if ours(sighting) else None
             # A number may have been used again. Then a compressed file's content tells more, and a
             # birth time, where there is one, that it is another file.
             known = home.get((stat.inode, stat.birth_ns)) or home.get((stat.inode, None))
-            lineage = (packed and lineage) or known or lineage
+            if sighting.path in paths and not packed:
+                lineage = sighting.path  # whatever path it had before
+            elif not (packed and lineage):
+                lineage = known or lineage
             if lineage is not None:
                 suspects[key] = Suspect(path=sighting.path, lineage=lineage, stat=stat)
         return by_path
@@ -204,34 +222,43 @@ class Surroundings:
             is_rotated=self._walker.is_rotated,
         )
 
-    async def _list(
-        self, directories: Iterable[str], destinations: Collection[str]
-    ) -> list[Sighting]:
-        """All regular files of some directories that some destination could read and does not."""
-        found = []
+    async def _list(self, directories: Iterable[str]) -> list[Sighting]:
+        """All regular files of some directories."""
+        found: list[Sighting] = []
         self._blind.clear()
         for directory in sorted(directories):
             listing = await self._lookout.in_thread(self._walker.list_directory, directory)
-            if listing.fault:
+            # A directory for rotated files of which nothing is there may be a mount that is not.
+            if listing.fault or (directory in self._config.rotated_dirs and not listing.sightings):
                 self._blind.add(directory)
-            for sighting in listing.sightings:
-                key = (sighting.stat.device, sighting.stat.inode)
-                tracked, dormant = self._open.get(key), self._dormants.get(key)
-                if (tracked is None or tracked.lacks(destinations)) and (
-                    dormant is None or not dormant.is_same(sighting.stat)
-                ):
-                    found.append(sighting)
+            found += listing.sightings
+        return found
+
+    def _unread(
+        self, sightings: Iterable[Sighting], destinations: Collection[str]
+    ) -> list[Sighting]:
+        """Those that some destination could read and does not."""
+        found = []
+        for sighting in sightings:
+            key = (sighting.stat.device, sighting.stat.inode)
+            tracked, dormant = self._open.get(key), self._dormants.get(key)
+            if (tracked is None or tracked.lacks(destinations)) and (
+                dormant is None or not dormant.is_same(sighting.stat)
+            ):
+                found.append(sighting)
         return found
 
     def _drop_finished(self, suspects: dict[Key, Suspect], rows: list[Position]) -> None:
         """Leave out rotated files that every destination has read to the end."""
+        by_file: dict[Key, list[Position]] = {}
+        for row in rows:
+            by_file.setdefault((row.identity.device, row.identity.inode), []).append(row)
         for key, suspect in list(suspects.items()):
             stat = suspect.stat
             done = {
                 row.destination
-                for row in rows
-                if (row.identity.device, row.identity.inode) == key
-                and row.identity.birth_ns == stat.birth_ns
+                for row in by_file.get(key, ())
+                if row.identity.birth_ns == stat.birth_ns
                 and (row.offset == stat.size or row.resume == READ_TO_END)
                 and stat.mtime_ns <= row.updated_ns  # else it may be as long, and another
             }

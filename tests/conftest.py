@@ -4,6 +4,7 @@ directory of logs, and no process left behind.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.support.kafka_cluster import KafkaCluster
 from tests.support.rig import Rig
 from tests.support.waiting import wait_until
 
+_ROOT = Path(__file__).parent.parent
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the long forms as well")
@@ -30,6 +33,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(pytest.mark.skip(reason="a long form: make test-long"))
+
+
+@functools.cache
+def _uses_kafka(path: str) -> bool:
+    return "pytestmark = pytest.mark.kafka" in (_ROOT / path).read_text(encoding="utf-8")
+
+
+# Not `xdist_group`: xdist 3.8 adds groups to node ids in a way that pytest 9.2 does not see.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Tests go to whoever is free, but all that use Kafka to one: it is one for the session."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneKafka(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "kafka" if _uses_kafka(nodeid.split("::", maxsplit=1)[0]) else nodeid
+
+    return OneKafka(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

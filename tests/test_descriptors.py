@@ -1,12 +1,32 @@
 """Ceilings on open files: idle ones are closed, busy ones waited for, deleted ones given up."""
 
+import gzip
 import os
 from collections import Counter
 
 import pytest
 
 from singer.base.events import FileGivenUp, FilesWait
-from tests.support.rig import Rig
+from singer.files.walk import Walker
+from tests.support.logs import later
+from tests.support.rig import LoopbackWriter, Rig
+
+
+class Keeps(LoopbackWriter):
+    """Never acknowledges batches with one payload; all others at once."""
+
+    def __init__(self, payload):
+        super().__init__()
+        self._payload = payload
+
+    def settle(self):
+        index = 0
+        while index < self.under_way:
+            batch = self._waiting[index][1]
+            if self._payload in [batch.payload(row) for row in range(len(batch))]:
+                index += 1
+            else:
+                self.settle_one(index)
 
 
 @pytest.fixture
@@ -86,6 +106,47 @@ def test_an_idle_file_is_closed_and_its_growth_still_noticed_at_once(rig, logs):
     expect(agent, lines("a", 0, 10))
 
 
+def test_a_closed_rotated_file_that_is_compressed_is_not_sent_again(rig, logs):
+    log, old = logs / "a.log", logs / "a.log.1"
+    append(log, lines("a", 0, 50))
+    agent = rig(close_idle=0.2).start()
+    expect(agent, lines("a", 0, 50))
+    log.rename(old)
+    append(log, lines("a", 50, 60))
+    expect(agent, lines("a", 0, 60))
+    agent.run_until(lambda: not open_below(logs), "both closed")
+    packed = logs / "a.log.1.gz"
+    packed.write_bytes(gzip.compress(old.read_bytes()))
+    old.unlink()
+    append(logs / "other.log", lines("other", 0, 1))
+    expect(agent, lines("a", 0, 60) + lines("other", 0, 1))
+    assert agent.stop()
+    agent.start()
+    agent.run_until_caught_up()
+    expect(agent, lines("a", 0, 60) + lines("other", 0, 1))
+
+
+def test_swapped_while_stopped_a_file_that_waits_is_still_the_one_at_its_path(rig, logs):
+    """The line that is being written is not sent as of a rotated file."""
+    one, other = logs / "a.log", logs / "b.log"
+    append(one, lines("a", 0, 5))
+    append(other, lines("b", 0, 5))
+    agent = rig(max_open_files=1).start()
+    expect(agent, lines("a", 0, 5) + lines("b", 0, 5))
+    assert agent.stop()
+    one.rename(logs / "aside")
+    other.rename(one)
+    (logs / "aside").rename(other)
+    for path in (one, other):
+        with path.open("ab") as file:
+            file.write(b"begun at " + path.name.encode())
+    agent.start()
+    agent.run_until_caught_up()
+    agent.run_for(0.2)  # longer than the grace of a rotated file
+    agent.run_until_caught_up()
+    assert len(agent.writer.arrived) == 10
+
+
 @pytest.mark.parametrize("to", ["a.log.1", "odd-name"])
 def test_a_closed_file_that_is_renamed_and_grows_is_finished(rig, logs, to):
     log = logs / "a.log"
@@ -148,20 +209,82 @@ def test_files_wait_while_all_that_may_be_open_are_busy(rig, logs):
     assert [event.files for event in agent.seen(FilesWait)] == [1, 0]
 
 
-def test_a_file_that_is_deleted_while_it_waits_is_waited_for_no_more(rig, logs):
+def test_the_number_of_files_that_wait_is_kept_up_to_date_and_said_once(rig, logs):
+    agent = rig(max_open_files=2)
+    agent.writer.up = False
+    some = [line for name in "abcdefgh" for line in lines(name, 0, 5)]
+    for name in "abcdefgh":
+        append(logs / f"{name}.log", lines(name, 0, 5))
+    agent.start()
+    agent.run_until(lambda: bool(agent.seen(FilesWait)), "said so")
+    assert agent.seen(FilesWait)[-1].files == 6
+    append(logs / "i.log", lines("i", 0, 5))
+    agent.run_until(lambda: agent.seen(FilesWait)[-1].files == 7, "one more")
+    (logs / "i.log").unlink()
+    agent.writer.up = True
+    agent.loop.call_soon(agent.writer.settle)
+    expect(agent, some)
+    agent.run_until(lambda: agent.seen(FilesWait)[-1].files == 0, "none any more")
+    assert len([event for event in agent.seen(FilesWait) if event.message()]) == 2
+
+
+def test_files_that_wait_are_not_opened_until_there_is_room(rig, logs, monkeypatch):
+    agent = rig(max_open_files=1)
+    agent.writer.up = False
+    for name in "abcdefgh":
+        append(logs / f"{name}.log", lines(name, 0, 5))
+    agent.start()
+    agent.run_until(agent.stream.scanned.is_set, "first scan")
+    agent.run_until(lambda: bool(agent.seen(FilesWait)), "said so")
+    opened, opening = [], Walker.open
+
+    def counting(walker, path):
+        opened.append(path)
+        return opening(walker, path)
+
+    monkeypatch.setattr(Walker, "open", counting)
+    for name in "abcdefgh":
+        append(logs / f"{name}.log", lines(name, 5, 10))
+    agent.run_for(1.2)  # two rescans, and looks in between
+    assert not opened
+    agent.writer.up = True
+    agent.loop.call_soon(agent.writer.settle)
+    expect(agent, [line for name in "abcdefgh" for line in lines(name, 0, 10)])
+
+
+def test_a_rotation_larger_than_what_is_left_by_a_busy_neighbour_is_read_in_order(rig, logs):
+    log = logs / "a.log"
+    writer = Keeps(b"busy")
+    agent = rig(max_open_files=2, writers={"out": writer}).start()
+    append(logs / "b.log", [b"busy"])
+    agent.run_until(lambda: agent.writer.under_way, "the neighbour is busy")
+    append(log, lines("a", 0, 5))
+    agent.run_until(lambda: len(writer.arrived) == 5, "the first")
+    for number in (3, 2, 1):
+        append(log, lines("a", 10 * (4 - number), 10 * (4 - number) + 5))
+        later(log, 10 * (4 - number))
+        log.rename(logs / f"a.log.{number}")
+    append(log, lines("a", 40, 45))
+    later(log, 100)
+    rest = [line for first in (0, 10, 20, 30, 40) for line in lines("a", first, first + 5)]
+    agent.run_until(lambda: len(writer.arrived) >= len(rest), "the chain", 15)
+    assert writer.arrived == rest
+    assert str(logs / "b.log") in open_below(logs)
+
+
+def test_a_path_that_waits_and_whose_file_is_deleted_waits_no_more(rig, logs):
     agent = rig(max_open_files=1)
     agent.writer.up = False
     append(logs / "a.log", lines("a", 0, 5))
     append(logs / "b.log", lines("b", 0, 5))
     agent.start()
     agent.run_until(lambda: bool(agent.seen(FilesWait)), "said so")
-    (waits,) = {"a.log", "b.log"} - {os.path.basename(path) for path in open_below(logs)}
-    (logs / waits).unlink()
+    waiting = "a" if open_below(logs) == [str(logs / "b.log")] else "b"
+    (logs / f"{waiting}.log").unlink()
     agent.writer.up = True
     agent.loop.call_soon(agent.writer.settle)
     agent.run_until_caught_up()
-    assert len(agent.writer.arrived) == 5
-    assert [event.files for event in agent.seen(FilesWait)] == [1, 0]
+    assert agent.writer.arrived == lines("b" if waiting == "a" else "a", 0, 5)
 
 
 def test_a_rotation_is_never_larger_than_what_may_be_open(rig, logs):

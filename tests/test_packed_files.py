@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from singer.base.config import Rotated
-from singer.base.events import FileDamaged
+from singer.base.events import FileDamaged, FileRewritten
 from tests.support.logs import append, expect, later, lines
 
 PACK = {
@@ -145,6 +145,28 @@ def test_copied_compressed_and_truncated_while_no_broker_answers_nothing_arrives
     expect(agent, lines(0, 60))
     agent.run_for(0.8)
     expect(agent, lines(0, 60))
+
+
+def test_the_copy_is_packed_under_the_name_of_a_rotated_file_that_is_still_open(rig, logs):
+    log = logs / "app.log"
+    append(log, lines(0, 30))
+    agent = rig().start()
+    expect(agent, lines(0, 30))
+    rotate(log)
+    append(log, lines(30, 60))
+    expect(agent, lines(0, 60))
+    # All of this between two looks: only the truncated file says at once that it changed.
+    lookout = agent.stream._lookout
+    agent.loop.run_until_complete(lookout.stop())
+    pack(logs / "app.log.1").rename(logs / "app.log.2.gz")
+    shutil.copyfile(log, logs / "app.log.1")
+    os.truncate(log, 0)
+    pack(logs / "app.log.1")
+    append(log, lines(60, 80))
+    expect(agent, lines(0, 80))
+    assert [event.copied for event in agent.seen(FileRewritten)] == [True]
+    lookout.start()
+    expect(agent, lines(0, 80))
 
 
 def test_an_archive_that_is_being_written_waits_until_it_is_whole(rig, logs):

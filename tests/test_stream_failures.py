@@ -1,18 +1,30 @@
 """Files that are renamed, rewritten, copied or unreadable in unkind ways, case by case."""
 
+import contextlib
 import errno
 import json
 import os
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from singer.base.config import Seconds, Start
-from singer.base.events import FileFound, FileGone, FileLetGo, FileQuarantined, FileRewritten
+from singer.base.events import (
+    FileFound,
+    FileGone,
+    FileLetGo,
+    FileQuarantined,
+    FileRewritten,
+    FileRotated,
+    FileUnreadable,
+    InternalError,
+)
 from singer.files.stat import stat_path
 from singer.positions.query import read_positions
 from singer.positions.state_dir import StateDir
+from tests.files.privileges import STRANGER, bound_by_permissions
 from tests.support.logs import (
     append,
     descriptors,
@@ -22,6 +34,7 @@ from tests.support.logs import (
     rewrite,
     run_until_let_go,
     run_until_looked,
+    run_until_on_disk,
 )
 from tests.support.rig import LoopbackWriter, SlowDisk
 
@@ -454,6 +467,60 @@ def test_what_was_rotated_before_the_first_scan_is_still_history(rig, logs):
     expect(agent, lines(900, 901) + lines(10, 20))
 
 
+@pytest.mark.parametrize("to", ["app.log.1", "odd-name"])
+def test_lines_that_come_late_to_a_rotated_file_found_finished_at_the_start_are_read(rig, logs, to):
+    log, rotated = logs / "app.log", logs / to
+    append(log, lines(0, 10))
+    agent = rig().start()
+    expect(agent, lines(0, 10))
+    run_until_on_disk(agent, log)
+    log.rename(rotated)
+    append(log, lines(10, 20))
+    expect(agent, lines(0, 20))
+    assert agent.stop()
+    agent.start()
+    agent.run_until_caught_up()
+    assert str(rotated) not in descriptors(logs), "it is finished"
+    append(rotated, lines(100, 110))
+    expect(agent, lines(0, 20) + lines(100, 110))
+    append(rotated, lines(110, 120))
+    expect(agent, lines(0, 20) + lines(100, 120))
+
+
+@pytest.mark.parametrize("unmounted", ["gone", "empty"])
+def test_rows_of_files_in_a_directory_that_is_not_mounted_are_not_forgotten(
+    rig, logs, tmp_path, unmounted
+):
+    log, old, away = logs / "app.log", tmp_path / "old", tmp_path / "away"
+    old.mkdir()
+    append(log, lines(0, 10))
+    agent = rig(rotated_dirs=(str(old),)).start()
+    expect(agent, lines(0, 10))
+    log.rename(old / "app.log.1")
+    append(log, lines(10, 20))
+    expect(agent, lines(0, 20))
+    assert agent.stop()
+    old.rename(away)
+    if unmounted == "empty":
+        old.mkdir()
+    append(away / "app.log.1", lines(100, 110))
+    agent.start()
+    agent.run_until_caught_up()
+    append(log, lines(20, 30))
+    log.rename(logs / "app.log.1")  # its path is asked about
+    append(log, lines(30, 40))
+    expect(agent, lines(0, 40))
+    assert not agent.seen(FileGone)
+    present = agent.loop.run_until_complete(agent.stream.present_rows())
+    assert (present is None) == (unmounted == "gone")
+    assert agent.stop()
+    if unmounted == "empty":
+        old.rmdir()
+    away.rename(old)
+    agent.start()
+    expect_all(agent, lines(0, 40) + lines(100, 110))
+
+
 # --- what cannot be read ------------------------------------------------------------------------
 
 
@@ -488,11 +555,10 @@ def test_an_unreadable_copy_stops_nobody_and_leaks_no_descriptors(rig, logs, mon
     assert set(Counter(descriptors(logs)).values()) == {1}, "each is open once"
 
 
-def test_a_file_that_crashed_the_agent_again_and_again_is_left_alone(rig, logs, tmp_path):
-    append(logs / "bad.log", lines(0, 10))
-    append(logs / "good.log", lines(10, 20))
-    stat = stat_path(str(logs / "bad.log"))
-    with StateDir(str(tmp_path / "state")) as state, open(state.crash_counts, "w") as file:
+def quarantine(path, state_dir):
+    """As if the process had crashed on this file, again and again."""
+    stat = stat_path(str(path))
+    with StateDir(str(state_dir)) as state, open(state.crash_counts, "w") as file:
         json.dump(
             [
                 {
@@ -508,6 +574,12 @@ def test_a_file_that_crashed_the_agent_again_and_again_is_left_alone(rig, logs, 
             ],
             file,
         )
+
+
+def test_a_file_that_crashed_the_agent_again_and_again_is_left_alone(rig, logs, tmp_path):
+    append(logs / "bad.log", lines(0, 10))
+    append(logs / "good.log", lines(10, 20))
+    quarantine(logs / "bad.log", tmp_path / "state")
     agent = rig("*.log").start()
     expect(agent, lines(10, 20))
     run_until_looked(agent, logs / "look.log")
@@ -517,6 +589,45 @@ def test_a_file_that_crashed_the_agent_again_and_again_is_left_alone(rig, logs, 
     assert agent.ledger.account("s", "out").held == (logs / "bad.log").stat().st_size
     offsets = {row.path: row.offset for row in read_positions(agent.state.positions)}
     assert offsets[str(logs / "bad.log")] == 0
+
+
+def test_what_a_quarantined_file_holds_is_counted_once_however_often_it_is_found(
+    rig, logs, tmp_path
+):
+    log = logs / "bad.log"
+    append(log, lines(0, 10))
+    quarantine(log, tmp_path / "state")
+    agent = rig("*.log", close_idle=0.05).start()
+    for n in range(1, 4):
+        agent.run_until(lambda n=n: len(agent.seen(FileFound)) == n, "found")
+        agent.run_until(lambda: str(log) not in descriptors(logs), "closed")
+        append(log, lines(10 * n, 10 * n + 10))
+    agent.run_until(lambda: len(agent.seen(FileFound)) == 4, "found again")
+    assert not agent.writer.arrived
+    assert len(agent.seen(FileQuarantined)) == 1
+    account = agent.ledger.account("s", "out")
+    assert account.held == account.read == log.stat().st_size
+
+
+class PartitionerFailsOnce(LoopbackWriter):
+    failed = False
+
+    def partitioner(self, seed):
+        if not self.failed:
+            self.failed = True
+            raise ValueError("a bug")
+        return super().partitioner(seed)
+
+
+def test_a_file_that_cannot_be_admitted_leaks_no_descriptors_and_is_tried_again(rig, logs):
+    for name in ("a", "b", "c"):
+        append(logs / f"{name}.log", [name.encode()])
+    agent = rig("*.log", writers={"out": PartitionerFailsOnce()}).start()
+    expect_all(agent, [b"a", b"b", b"c"])
+    assert set(Counter(descriptors(logs)).values()) == {1}, "each is open once"
+    (bug,) = agent.seen(InternalError)
+    assert "a bug" in bug.trace
+    agent.events.remove(bug)
 
 
 # --- what is given back -------------------------------------------------------------------------
@@ -572,3 +683,62 @@ def test_watches_of_vanished_directories_are_given_back(rig, logs):
         pod.rmdir()
     agent.run_until(lambda: set(agent.wakeup._directories) == {str(logs)}, "the watches", seconds=5)
     run_until_let_go(agent, logs)
+
+
+# --- directories that cannot be listed for a while ------------------------------------------------
+
+
+@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("way", ["real", "link"])
+def test_a_file_whose_directory_cannot_be_listed_is_not_taken_for_rotated(
+    rig, logs, tmp_path, way, follow
+):
+    (logs / "sub").mkdir()
+    log = logs / "sub" / "app.log"
+    os.symlink(logs, tmp_path / "link")
+    append(log, lines(0, 3))
+    agent = rig(str(tmp_path / "link" / "sub" / "*.log") if way == "link" else "sub/*.log")
+    agent.config = replace(agent.config, follow_symlinks=follow)
+    with bound_by_permissions() if os.geteuid() == 0 else contextlib.nullcontext():
+        agent.start()
+        expect(agent, lines(0, 3))
+        file = log.open("ab", buffering=0)
+        file.write(b"one ")
+        log.parent.chmod(0)
+        try:
+            run_until_unseen(agent)
+            file.write(b"line\n")
+            expect(agent, [*lines(0, 3), b"one line"])
+            assert not agent.seen(FileRotated)
+        finally:
+            log.parent.chmod(0o700)
+            file.close()
+        append(log, lines(3, 6))
+        expect(agent, [*lines(0, 3), b"one line", *lines(3, 6)])
+        log.rename(log.with_name("app.log.1"))
+        agent.run_until(lambda: agent.seen(FileRotated), "now it is rotated")
+
+
+def run_until_unseen(agent):
+    """Until a look could not see the open file, and the stream has said what that means."""
+    agent.run_until(lambda: agent.seen(FileUnreadable), "it is said")
+    agent.run_until(lambda: agent.stream._open.unseen or agent.seen(FileRotated), "a verdict")
+
+
+def test_a_root_whose_link_is_another_users_for_a_while_rotates_nothing(rig, logs, tmp_path):
+    """The way to the root is refused, so nobody can say where its files are."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may give links away")
+    link = tmp_path / "link"
+    os.symlink(logs, link)
+    append(logs / "app.log", lines(0, 3))
+    agent = rig(str(link / "*.log")).start()
+    expect(agent, lines(0, 3))
+    os.lchown(link, STRANGER, -1)
+    run_until_unseen(agent)
+    append(logs / "app.log", lines(3, 6))
+    expect(agent, lines(0, 6))
+    assert not agent.seen(FileRotated)
+    os.lchown(link, 0, -1)
+    (logs / "app.log").rename(logs / "app.log.1")
+    agent.run_until(lambda: agent.seen(FileRotated), "now it is rotated")

@@ -15,7 +15,3 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds that never go back."""
         return time.monotonic()
-
-    def booted_ns(self) -> int:
-        """When the machine was started, by today's wall clock, nanoseconds since 1970."""
-        return time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)

@@ -101,7 +101,7 @@ class AgentConfig:
     locality: str = "none"  #: this host's zone: ec2 | env:NAME | file:PATH | static:ZONE | none
     http: str | None = None  #: host:port of the metrics endpoint; not built yet
     admin_socket: Path | None = None  #: socket for `singer status` and others; not built yet
-    drain_deadline: Seconds = Seconds(20.0)  #: how long a stop waits for acknowledgements
+    drain_deadline: Seconds = Seconds(20.0)  #: how long a stop waits, and `--once` for hung mounts
     rescan: Seconds = Seconds(10.0)  #: how often all directories are walked
     commit_every: Seconds = Seconds(0.2)  #: how often positions are committed
     max_open_files: int = 4096  #: log files open at once; the least recently used are closed

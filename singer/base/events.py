@@ -343,14 +343,20 @@ class DescriptorsHeld(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilesWait(Event):
-    """More files have something to be read than may be open; said once for as long as it lasts."""
+    """More files have something to be read than may be open; or none does any more.
+
+    `news`: else only their number is another one, and nobody needs to be told.
+    """
 
     severity: ClassVar[Severity] = Severity.WARNING
     stream: str
     files: int
+    news: bool
 
     def message(self) -> str:
         """The ceiling."""
+        if not self.news:
+            return ""
         if not self.files:
             return f"stream {self.stream}: no file waits any more until others are read"
         return (

@@ -30,10 +30,6 @@ class Clock(Protocol):
         """Seconds that never go back."""
         ...
 
-    def booted_ns(self) -> int:
-        """When the machine was started, by today's wall clock, nanoseconds since 1970."""
-        ...
-
 
 # --- readers ------------------------------------------------------------------------------
 

@@ -18,7 +18,8 @@ example:
   singer run -c etc/singer.yaml --once    # deliver what is there, then exit
 
 SIGTERM and SIGINT (Ctrl-C) stop reading and deliver what was read, until agent.drain_deadline;
-a second one stops at once. Nothing is lost either way.
+a second one stops at once. With --once the agent waits as long for mounts that do not answer, and
+then exits with 75. Nothing is lost either way.
 """
 
 

@@ -166,7 +166,7 @@ class Excludes:
 
     def cover_tree(self, directory: str) -> bool:
         """Whether everything in `directory`, at any depth, is left out."""
-        return self._trees is not None and self._trees.fullmatch(directory) is not None
+        return self._trees is not None and self._trees.fullmatch(_place(directory)) is not None
 
     def inside(self, directory: str) -> Callable[[str], object] | None:
         """A test whether the file of a name in `directory` is left out; None: none can be.
@@ -174,13 +174,18 @@ class Excludes:
         For directories that are not left out as a whole. Says the same as `cover`, at the price
         of one expression for all files of a directory and of a shorter one for each.
         """
-        where = directory if directory != "/" else ""
+        where = _place(directory)
         names = [name for place, name in self._files if place.fullmatch(where)]
         if not names:
             return None if self._names is None else self._names.fullmatch
         if self._names is not None:
             names.append(self._names.pattern)
         return _any(names).fullmatch
+
+
+def _place(directory: str) -> str:
+    """A directory as the expressions of directories have it: without a slash at the end."""
+    return directory if directory != "/" else ""
 
 
 def compile(glob: str) -> Pattern:  # noqa: A001  # as re.compile: read with its module

@@ -79,9 +79,9 @@ class Inquiry:
     siblings that were found to be copies of them. `busy` are, by path, the rows of all open files,
     rotated ones too, and `unfinished` descriptors of plain rotated ones, which stay the caller's.
     `rewriting` are, by path, destinations that begin an open file of it anew, and ask about its
-    siblings themselves. `earlier_boot` are ids of rows from before the machine booted, which was at
-    `booted_ns`. `at_end` are destinations that see the stream for the first time and skip what is
-    there. `open` opens a regular file, or raises ReadError.
+    siblings themselves. `earlier_boot` are ids of rows from before the machine booted. `at_end` are
+    destinations that see the stream for the first time and skip what is there. `open` opens a
+    regular file, or raises ReadError.
     """
 
     stream: str
@@ -97,7 +97,6 @@ class Inquiry:
     earlier_boot: Collection[int]
     at_end: frozenset[str]
     now_ns: int
-    booted_ns: int
     open: Callable[[str], int]
 
     def answer(self) -> Findings:
@@ -423,8 +422,9 @@ class Inquiry:
     def _shortened(self, row: Position, found: Sequence[Finding]) -> bool:
         """Whether a power loss cut the end of the row's file; then it is read on from there.
 
-        Its content is nowhere else, so it is not the original of a copytruncate. If it was written
-        to since, nothing tells where its old end is, nor that it was not truncated.
+        Its content is nowhere else, so it is not the original of a copytruncate. Where it was
+        written to since its row was, nobody knows which bytes are new: it is read from the
+        beginning.
         """
         if row.id not in self.earlier_boot or not row.identity.fingerprint.length:
             return False
@@ -435,7 +435,7 @@ class Inquiry:
                 or entry.verdict is not Verdict.REWRITTEN
                 or finding.stat.inode != row.identity.inode
                 or finding.stat.size >= row.offset
-                or finding.stat.mtime_ns >= self.booted_ns
+                or finding.stat.mtime_ns > row.updated_ns
             ):
                 continue
             try:

@@ -105,10 +105,14 @@ class OpenFile:
         Closing a remote file asks its mount: with `threads` nobody waits for the answer.
         """
         fd, self.fd = self.fd, -1
-        if fd < 0:
-            return
-        if self.remote and threads is not None:
-            with suppress(ReadError):  # no thread to be had: the end of the process closes it
-                threads.post(self.identity.device, os.close, fd)
-        else:
-            os.close(fd)
+        if fd >= 0:
+            give_back(fd, self.identity.device, threads if self.remote else None)
+
+
+def give_back(fd: int, device: int, threads: DeviceThreads | None) -> None:
+    """Close the descriptor of a file; in a thread of its device, given threads."""
+    if threads is None:
+        os.close(fd)
+    else:
+        with suppress(ReadError):  # no thread to be had: the end of the process closes it
+            threads.post(device, os.close, fd)

@@ -21,32 +21,35 @@ _TAKE: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 #: O_NONBLOCK: a mandatory lease or lock must not make us wait.
 _READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
+_PERMISSION: Final = "let the agent's user read the file and search its directories"
 _REMEDIES: Final = {
-    PermissionError: "let the agent's user read the file and search its directories",
-    FileNotFoundError: "it was moved or deleted since it was seen",
-    NotADirectoryError: "something in the path is not a directory: correct the stream's paths",
+    errno.EACCES: _PERMISSION,
+    errno.EPERM: _PERMISSION,
+    errno.ENOENT: "it was moved or deleted since it was seen",
+    errno.ENOTDIR: "something in the path is not a directory: correct the stream's paths",
+    errno.EMFILE: "raise the agent's limit of open files (ulimit -n, LimitNOFILE)",
+    errno.ENFILE: "raise fs.file-max (sysctl)",
 }
 
 
-def open_regular(path: str) -> int:
-    """A descriptor to read the regular file at `path`; a symbolic link is not followed.
-
-    Raises ReadError, whose `__cause__` is the OSError, if there was one (FileNotFoundError when
-    the file is gone).
-    """
-    try:
-        return _open(path, None, path)
-    except OSError as error:
-        raise ReadError(f"open {path!r}: {explain(error)}") from error
-
-
 def open_in(directory: int, name: str, path: str) -> int:
-    """As `open_regular`, for `name` in the open `directory`; `path` is what messages call it.
+    """A descriptor to read the regular file `name` in the open `directory`; no link is followed.
 
-    Refuses what may be a hard link that others made to a file of somebody else.
+    `path` is what messages call it. Refuses what may be a hard link that others made to a file of
+    somebody else. Raises ReadError, whose `__cause__` is the OSError, if there was one
+    (FileNotFoundError when the file is gone).
     """
     try:
-        return _open(name, directory, path)
+        taken = os.open(name, _TAKE, dir_fd=directory)
+        try:
+            stat = stat_fd(taken)
+            if not stat.is_regular:
+                raise ReadError(f"open {path!r}: {special(stat)}")
+            if is_planted(directory, taken):
+                raise ReadError(f"open {path!r}: {planted(stat)}")
+            return _reopen(taken)
+        finally:
+            os.close(taken)
     except OSError as error:
         raise ReadError(f"open {path!r}: {explain(error)}") from error
 
@@ -73,21 +76,8 @@ def explain(error: OSError) -> str:
             "paths, or set follow_symlinks"
         )
     cause = (error.strerror or str(error)).lower()
-    remedy = next((text for kind, text in _REMEDIES.items() if isinstance(error, kind)), None)
+    remedy = _REMEDIES.get(error.errno or 0)
     return f"{cause}; {remedy}" if remedy else cause
-
-
-def _open(name: str, directory: int | None, path: str) -> int:
-    taken = os.open(name, _TAKE, dir_fd=directory)
-    try:
-        stat = stat_fd(taken)
-        if not stat.is_regular:
-            raise ReadError(f"open {path!r}: {special(stat)}")
-        if directory is not None and is_planted(directory, taken):
-            raise ReadError(f"open {path!r}: {planted(stat)}")
-        return _reopen(taken)
-    finally:
-        os.close(taken)
 
 
 def _reopen(taken: int) -> int:

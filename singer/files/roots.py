@@ -97,6 +97,14 @@ class Descent:
         finally:
             os.close(directory)
 
+    def real_path(self, spot: Spot) -> str:
+        """How the kernel names `spot`, on the way to which below the root are no links.
+
+        Raises OSError.
+        """
+        root = os.readlink(f"/proc/self/fd/{self._open_root(spot.root)}")
+        return join(root, spot.inner) if spot.inner else root
+
     def follow(self, spot: Spot) -> Spot:
         """Where the symbolic links on the way to `spot` lead now, itself included.
 
@@ -126,11 +134,9 @@ class Descent:
         """Where the root really is; None: nowhere now."""
         if root not in self._real_paths:
             try:
-                path = os.readlink(f"/proc/self/fd/{self._open_root(root)}")
+                self._real_paths[root] = self.real_path(Spot(root, ""))
             except OSError:
                 self._real_paths[root] = None
-            else:
-                self._real_paths[root] = path
         return self._real_paths[root]
 
 

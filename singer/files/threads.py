@@ -121,6 +121,11 @@ class DeviceThreads:
         """How many devices do not answer."""
         return sum(bool(device.hung) for device in self._devices.values())
 
+    def hangs(self, device: Hashable) -> bool:
+        """Whether the device was said not to answer, and did not since."""
+        served_by = self._devices.get(device)
+        return served_by is not None and bool(served_by.hung)
+
     def are_stuck(self, device: Hashable, seconds: float) -> bool:
         """Whether all threads of the device have been in a call for so long: more will wait."""
         served_by = self._devices.get(device)

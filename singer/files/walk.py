@@ -216,6 +216,19 @@ class Walker:
         except OSError as error:
             raise ReadError(f"open {path!r}: {explain(error)}") from error
 
+    def real_path(self, path: str) -> str:
+        """How the kernel names `path`, which lies below one of the roots: without links on the way.
+
+        What cannot be listed can still be named. Raises OSError: FileNotFoundError when the root,
+        or with `follow_symlinks` what a link leads to, is not there.
+        """
+        above, name = os.path.split(path)
+        spot = find(above, self._roots)
+        if spot is None:
+            return path
+        with Descent(self._roots) as descent:
+            return descent.real_path(self._followed(spot.below(name), descent))
+
     def walk(self, known: Tree = _NO_TREE) -> Walk:
         """Look everywhere."""
         return self._walk(self._starts, known)

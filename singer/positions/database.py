@@ -7,8 +7,9 @@ A store that turns out to be damaged is recovered and what was asked is done onc
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -155,16 +156,19 @@ class Database:
 
         self._run("write position store", job)
 
-    def prune(self, before_ns: int, limit: int) -> int:
+    def prune(self, before_ns: int, limit: int, spared: Collection[str] = ()) -> int:
         """Delete up to `limit` rows neither seen nor written since; how many it were.
+
+        Rows of the streams `spared` are left alone.
 
         Those that were not seen for longest go first.
         """
+        streams = json.dumps(sorted(spared))
 
         def job(connection: sqlite3.Connection) -> int:
             with transaction(connection):
                 connection.execute(schema.SEEN_INDEX)
-                return connection.execute(schema.PRUNE, (before_ns, limit)).rowcount
+                return connection.execute(schema.PRUNE, (before_ns, limit, streams)).rowcount
 
         return self._run("write position store", job)
 

@@ -85,7 +85,8 @@ SELECT_SCANS: Final = (
 #: ?1: a time; ?2: how many. Those gone longest first.
 PRUNE: Final = (
     "DELETE FROM positions WHERE id IN (SELECT id FROM positions "
-    "WHERE seen_ns < ?1 AND updated_ns < ?1 ORDER BY seen_ns LIMIT ?2)"
+    "WHERE seen_ns < ?1 AND updated_ns < ?1 AND stream NOT IN (SELECT value FROM json_each(?3)) "
+    "ORDER BY seen_ns LIMIT ?2)"
 )
 FORGET: Final = "DELETE FROM positions WHERE id = ?"
 #: All that is known of a destination of a stream.

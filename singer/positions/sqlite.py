@@ -221,18 +221,20 @@ class SqlitePositions:
         *,
         keep: Collection[int] = (),
         kept_since_ns: int,
+        spared: Collection[str] = (),
         max_rows: int,
     ) -> None:
         """Delete the rows of files gone since `older_than_ns` (wall clock), and at more than
         `max_rows` rows those gone longest. Raises StateError.
 
         `keep` are the ids of all rows whose files were seen since `kept_since_ns`: they are touched
-        first, so neither a long idle file nor a clock that jumped loses its row.
+        first, so neither a long idle file nor a clock that jumped loses its row. Of the streams
+        `spared`, whose files could not be looked at, no row is deleted.
         """
         await self.touch(tuple(keep))
-        old = await self._prune(older_than_ns)
+        old = await self._prune(spared, older_than_ns)
         rows = await self._call(self._store.count)
-        early = await self._prune(kept_since_ns, rows - max_rows)
+        early = await self._prune(spared, kept_since_ns, rows - max_rows)
         rows -= early
         if old or early:
             self._emit(PositionsPruned(rows=old + early, early=early))
@@ -304,13 +306,13 @@ class SqlitePositions:
         finally:
             self._in_flight = {}
 
-    async def _prune(self, before_ns: int, most: float = math.inf) -> int:
+    async def _prune(self, spared: Collection[str], before_ns: int, most: float = math.inf) -> int:
         """Delete up to `most` rows of files gone since `before_ns`; how many it were."""
         total = 0
         while total < most:
             limit = int(min(UPKEEP_ROWS, most - total))
             async with self._writing:
-                rows = await self._write(partial(self._store.prune, before_ns, limit))
+                rows = await self._write(partial(self._store.prune, before_ns, limit, spared))
             total += rows
             if rows < limit:
                 break

@@ -29,7 +29,8 @@ def test_idle_many(bootstrap):
 
 def test_rescan(bootstrap):
     result = rescan(bootstrap, files=20, directories=4, seconds=0.2)
-    assert result.walk_ms > 0
+    assert all(shape.walk_ms > 0 for shape in result.shapes)
+    assert len(result.shapes) == 2
     assert "20 known files in 4 directories" in report.rescan_table(result)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from singer.files import globs
@@ -130,6 +130,7 @@ EXCLUDES = st.one_of(
 
 
 @given(st.lists(EXCLUDES, max_size=3), st.lists(NAMES, min_size=1, max_size=4))
+@example(["/*/**"], ["a"])
 def test_what_a_directory_excludes_is_what_its_paths_say(globs_, names):
     excludes = globs.compile_excludes(globs_)
     path = "/" + "/".join(names)

@@ -16,17 +16,21 @@ from singer.files.finding import Suspect
 from singer.files.identity import Verdict
 from singer.files.inquiry import Inquiry
 from singer.files.likeness import Live
-from singer.files.opening import open_regular
 from singer.files.stat import stat_path
+from singer.files.walk import Walker
 
 NOW_NS = 10**18  # long before the files: whatever is asked about was changed since
-BOOT_NS = 4 * NOW_NS  # long after them: nothing was written to since
 
 
 @pytest.fixture
 def logs(tmp_path):
     (tmp_path / "logs").mkdir()
     return tmp_path / "logs"
+
+
+def opener(logs):
+    """How the stream of these logs opens files."""
+    return Walker([f"{logs.parent}/*.log"]).open
 
 
 @pytest.fixture
@@ -43,13 +47,12 @@ def ask(logs):
         at_end=(),
         destinations=("out",),
         now_ns=NOW_NS,
-        booted_ns=BOOT_NS,
         copies=(),
         earlier_boot=(),
         busy=None,
         unfinished=None,
         rewriting=None,
-        open_file=open_regular,
+        open_file=None,
     ):
         inquiry = Inquiry(
             stream="s",
@@ -65,8 +68,7 @@ def ask(logs):
             earlier_boot=earlier_boot,
             at_end=frozenset(at_end),
             now_ns=now_ns,
-            booted_ns=booted_ns,
-            open=open_file,
+            open=open_file or opener(logs),
         )
         findings.append(inquiry.answer())
         return findings[-1]
@@ -415,7 +417,7 @@ def test_a_sibling_of_a_live_file_that_cannot_be_opened_is_not_read_as_new(
         if path == str(log):
             error = OSError(number, os.strerror(number))
             raise ReadError(f"open {path!r}: {error.strerror}") from error
-        return open_regular(path)
+        return opener(logs)(path)
 
     findings = ask([suspect(sibling, log)], live=live_at(log, 500), open_file=refusing)
     assert not findings.found
@@ -478,6 +480,7 @@ def test_a_file_that_lost_its_end_in_a_power_loss_is_read_on_from_there(ask, log
     log.write_bytes(os.urandom(3000))
     row = row_of(log, 2500)
     os.truncate(log, 2000)
+    os.utime(log, ns=(row.updated_ns, row.updated_ns))
     (found,) = ask([suspect(log)], rows=[row], earlier_boot={row.id}).found
     entry = found.entries["out"]
     assert (entry.position.id, entry.position.offset) == (row.id, 2000)
@@ -485,14 +488,13 @@ def test_a_file_that_lost_its_end_in_a_power_loss_is_read_on_from_there(ask, log
     assert not entry.keep
 
 
-def test_what_is_written_between_the_boot_and_the_start_is_not_passed_over(ask, logs):
+def test_a_file_that_was_written_to_since_the_power_loss_is_read_from_its_beginning(ask, logs):
     log = logs / "app.log"
     log.write_bytes(os.urandom(3000))
     row = row_of(log, 2500)
-    os.truncate(log, 1900)
-    with log.open("ab") as file:
-        file.write(b"written since\n")
-    (found,) = ask([suspect(log)], rows=[row], earlier_boot={row.id}, booted_ns=NOW_NS).found
+    os.truncate(log, 2000)
+    os.utime(log, ns=(row.updated_ns + 1, row.updated_ns + 1))
+    (found,) = ask([suspect(log)], rows=[row], earlier_boot={row.id}).found
     assert found.entries["out"].position.offset == 0
 
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from singer.base.position import FileIdentity
-from singer.files.openfile import OpenFile
+from singer.files.openfile import OpenFile, give_back
 from singer.files.stat import stat_fd
 from singer.files.threads import DeviceThreads
 from tests.support.waiting import wait_until
@@ -128,3 +128,12 @@ def test_a_remote_file_is_closed_by_a_thread_that_nobody_waits_for(path):
         return False
 
     wait_until(is_closed, 10, "the thread closed it")
+
+
+def test_where_the_system_has_no_thread_a_remote_file_is_left_to_the_end(opened, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    give_back(opened.fd, opened.identity.device, DeviceThreads())
+    assert opened.size() == 5, "nobody closed it, nobody complained"

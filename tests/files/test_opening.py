@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import resource
 import socket
 import threading
 
 import pytest
 
 from singer.base.errors import ReadError
-from singer.files.opening import open_regular
+from singer.files.opening import explain, open_in
 from tests.files.privileges import reads_everything
+
+
+def opened(path: str) -> int:
+    above, name = os.path.split(path)
+    directory = os.open(above or "/", os.O_PATH | os.O_DIRECTORY)
+    try:
+        return open_in(directory, name, path)
+    finally:
+        os.close(directory)
 
 
 def refused(path: str) -> str:
     with pytest.raises(ReadError) as caught:
-        os.close(open_regular(path))
+        os.close(opened(path))
     assert repr(path) in str(caught.value)
     assert str(caught.value).startswith("open ")
     return str(caught.value)
@@ -26,7 +37,7 @@ def test_a_regular_file_is_opened_for_reading_only(tmp_path):
     path = str(tmp_path / os.fsdecode(b"l\xffg"))
     with open(path, "wb") as file:
         file.write(b"content")
-    fd = open_regular(path)
+    fd = opened(path)
     try:
         assert os.read(fd, 100) == b"content"
         assert fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
@@ -75,7 +86,7 @@ def test_other_things_are_refused_by_name(tmp_path):
 
 def test_what_is_gone_can_be_told_from_what_is_forbidden(tmp_path):
     with pytest.raises(ReadError, match="no such file") as caught:
-        open_regular(str(tmp_path / "gone"))
+        opened(str(tmp_path / "gone"))
     assert isinstance(caught.value.__cause__, FileNotFoundError)
 
 
@@ -93,3 +104,30 @@ def test_no_descriptor_is_left_behind(tmp_path):
     for name in ("fifo", "gone"):
         refused(str(tmp_path / name))
     assert set(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [(errno.EMFILE, "LimitNOFILE"), (errno.ENFILE, "fs.file-max"), (errno.EACCES, "user read")],
+)
+def test_a_cause_with_a_remedy_says_it(code, remedy):
+    said = explain(OSError(code, os.strerror(code)))
+    assert said.startswith(os.strerror(code).lower() + "; ")
+    assert remedy in said
+
+
+def test_without_descriptors_it_says_what_to_raise(tmp_path):
+    (tmp_path / "app.log").touch()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    directory = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    # The next descriptor is the lowest that is free.
+    free = os.dup(directory)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        with pytest.raises(ReadError, match=r"too many open files; raise .*LimitNOFILE") as caught:
+            os.close(open_in(directory, "app.log", "app.log"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        os.close(directory)
+    assert isinstance(caught.value.__cause__, OSError)

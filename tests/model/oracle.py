@@ -143,12 +143,17 @@ class Oracle:
         """Fewer delivered bytes than a tail has do not prove whose archive it is."""
         self._allow(content, 0, TAIL_BYTES)
 
-    def shorten(self, content: Content, length: int, rows: list[Position]) -> None:
+    def shorten(self, content: Content, length: int, rows: list[Position], written_ns: int) -> None:
         """A power loss takes the end of a file, some of which arrived.
 
-        Should it take so much that the fingerprint does not agree, it is read from its beginning.
+        It is read from its beginning should so much be gone that the fingerprint does not agree, or
+        should it have been written to since its row was: nobody knows which bytes are new.
         """
-        if length < min(FINGERPRINT_BYTES, self._committed(content, rows)):
+        mine = [row for row in rows if self._is_of(row, content)]
+        if any(
+            length < min(FINGERPRINT_BYTES, row.offset) or row.updated_ns < written_ns
+            for row in mine
+        ):
             self.allow_from_the_beginning(content, length)
         counts = Counter(self.writer.arrived)
         gone = {content.piece(*each) for each in self._segments(content) if each[1] > length}

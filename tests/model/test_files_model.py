@@ -27,7 +27,6 @@ from hypothesis.stateful import (
     rule,
 )
 
-from singer.base.clock import SystemClock
 from tests.model.oracle import Oracle, rows_on_disk
 from tests.model.world import COMPRESS, NAMES, Content, File, Style, World
 from tests.support.rig import LoopbackWriter, Rig
@@ -59,15 +58,6 @@ def well(machine):
     return machine.rig.running and all(w.up and not w.failing for w in machine.writers.values())
 
 
-class RebootedClock(SystemClock):
-    """The machine booted at `booted`; 0: long ago."""
-
-    booted = 0
-
-    def booted_ns(self):
-        return self.booted or super().booted_ns()
-
-
 class Files(RuleBasedStateMachine):
     @initialize(
         headers=st.booleans(),
@@ -93,7 +83,6 @@ class Files(RuleBasedStateMachine):
             rotated_dirs=(self.world.old,) if rotated_dirs else (),
             **({"max_open_files": _FEW_FILES, "close_idle": 0.02} if few_files else {}),
         )
-        self.rig.clock = self.clock = RebootedClock()
         self.shortened: dict[Content, int] = {}  # by a power loss after which nobody looked
         self.oracles = [Oracle(self.world, self.rig, name) for name in self.writers]
         self.known: set[File] = set()  # their inodes have rows
@@ -455,9 +444,8 @@ class Files(RuleBasedStateMachine):
         self.say(f"power loss: {name} is {kept} bytes long, not {len(content.data)}")
         rows = rows_on_disk(self.rig)
         for oracle in self.oracles:
-            oracle.shorten(content, kept, rows)
+            oracle.shorten(content, kept, rows, os.stat(path).st_mtime_ns)
         self.world.lose_end(path, kept)
-        self.clock.booted = time.time_ns()
         self.shortened[content] = kept
 
     def change_rows(self, statement: str) -> None:
@@ -568,18 +556,22 @@ class Files(RuleBasedStateMachine):
     def teardown(self):
         if not hasattr(self, "oracles"):
             return
+        failed = sys.exception()  # in a rule
         try:
-            if (failed := sys.exception()) is not None:
-                raise failed
-            self.judge()
-        except Exception as error:
+            if failed is None:
+                self.judge()
+        except AssertionError as error:
+            failed = error
+        if failed is not None:
             self.say("failed")
-            shown = [str(error), "", *self.trace, *self.open_files()]
-            raise AssertionError("\n".join(shown)) from None
-        finally:
+            self.trace += self.open_files()
+        try:
             if self.rig.running:
                 self.rig.kill()
+        finally:
             shutil.rmtree(self.root, ignore_errors=True)
+            if failed is not None:
+                raise AssertionError("\n".join([str(failed), "", *self.trace])) from None
 
     def open_files(self) -> list[str]:
         """For a failure: what the agent has open, and how far it is."""
@@ -587,7 +579,7 @@ class Files(RuleBasedStateMachine):
             return []
         stream = self.rig.stream
         whole = (
-            f"waiting {list(stream._agenda.waiting)}, inquiry whole {stream._inquiries.whole}, "
+            f"waiting {stream._agenda.waiting_files}, inquiry whole {stream._inquiries.whole}, "
             f"rewriting {bool(stream._rewrites)}"
         )
         return [whole] + [

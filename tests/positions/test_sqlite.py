@@ -298,6 +298,20 @@ def test_prunes_what_is_gone_for_long(tmp_path):
     asyncio.run(main())
 
 
+def test_prunes_nothing_of_streams_that_could_not_be_looked_at(tmp_path):
+    path, clock = str(tmp_path / "positions"), SetClock(1000)
+
+    async def main():
+        async with opened(path, clock=clock) as store:
+            rows = [a_position(i, stream=name, updated_ns=1) for i, name in enumerate("abc")]
+            kept, _, also_kept = await store.sight(rows)
+            clock.now = 5000
+            await store.prune(3000, kept_since_ns=5000, spared=["c", "a"], max_rows=0)
+            assert [row.id for row in read_positions(path)] == [kept.id, also_kept.id]
+
+    asyncio.run(main())
+
+
 def test_an_advance_is_a_sign_of_life(tmp_path):
     path, clock = str(tmp_path / "positions"), SetClock(1000)
 
@@ -386,7 +400,7 @@ def test_a_store_without_the_index_gets_it_when_it_is_pruned(tmp_path):
         async with opened(path) as store:
             await store.prune(0, kept_since_ns=0, max_rows=9)
         older = sqlite3.connect(path)
-        plan = older.execute(f"EXPLAIN QUERY PLAN {schema.PRUNE}", (1, 1)).fetchall()
+        plan = older.execute(f"EXPLAIN QUERY PLAN {schema.PRUNE}", (1, 1, "[]")).fetchall()
         older.close()
         assert "USING INDEX positions_seen" in str(plan)
         assert "TEMP B-TREE" not in str(plan)

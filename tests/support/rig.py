@@ -231,7 +231,6 @@ class Rig:
         self.close_idle = close_idle
         self.rescan = rescan
         self.inotify = inotify
-        self.clock = SystemClock()
         self.events: list[Event] = []
         self.ledger = Ledger()
         self.running = False
@@ -252,7 +251,7 @@ class Rig:
 
     async def _start(self, once: bool) -> None:
         self.state = StateDir(self.state_dir)
-        clock, emit = self.clock, self.events.append
+        clock, emit = SystemClock(), self.events.append
         self.breaker = CrashBreaker(self.state, emit)
         self.breaker.open()
         self.positions = SqlitePositions(
