@@ -16,7 +16,7 @@ from typing import Any
 from singer.agenda import Agenda
 from singer.base.config import Rotated, StreamConfig
 from singer.base.ports import PositionStore
-from singer.base.position import READ_TO_END, Position
+from singer.base.position import READ_TO_END, FileIdentity, Position
 from singer.dormants import Dormants
 from singer.files.census import Key
 from singer.files.finding import Suspect
@@ -75,6 +75,8 @@ class Surroundings:
         self._dormants = dormants
         self._agenda = agenda
         self._blind: set[str] = set()  # directories that could not be listed for this question
+        self._listed: set[str] = set()  # and those that could
+        self._seen: set[Key] = set()  # what is in them
 
     def suspect(self, sightings: Collection[Sighting]) -> dict[Key, Suspect]:
         """Files that were seen, by name what they are."""
@@ -105,12 +107,12 @@ class Surroundings:
         known = {
             *((suspect.stat.inode, suspect.stat.birth_ns) for suspect in suspects.values()),
             *((key[1], tracked.stat.birth_ns) for key, tracked in self._open.items()),
-            *((key[1], dormant.birth_ns) for key, dormant in self._dormants.items()),
         }
         orphans = [
             row
             for row in (row for rows_of_path in by_path.values() for row in rows_of_path)
             if (row.identity.inode, row.identity.birth_ns) not in known
+            and not self._rests(row.identity)
             and row.destination in self._destinations
             # What cannot be seen now may be where it was.
             and not self._blind & {os.path.dirname(row.path), *self._config.rotated_dirs}
@@ -226,13 +228,28 @@ class Surroundings:
         """All regular files of some directories."""
         found: list[Sighting] = []
         self._blind.clear()
+        self._listed.clear()
+        self._seen.clear()
         for directory in sorted(directories):
             listing = await self._lookout.in_thread(self._walker.list_directory, directory)
             # A directory for rotated files of which nothing is there may be a mount that is not.
             if listing.fault or (directory in self._config.rotated_dirs and not listing.sightings):
                 self._blind.add(directory)
+            else:
+                self._listed.add(directory)
             found += listing.sightings
+        self._seen.update((s.stat.device, s.stat.inode) for s in found)
         return found
+
+    def _rests(self, identity: FileIdentity) -> bool:
+        """Whether this is a closed file, and still there as far as this question saw."""
+        key = (identity.device, identity.inode)
+        dormant = self._dormants.get(key)
+        return (
+            dormant is not None
+            and dormant.birth_ns == identity.birth_ns
+            and (key in self._seen or os.path.dirname(dormant.seen_at) not in self._listed)
+        )
 
     def _unread(
         self, sightings: Iterable[Sighting], destinations: Collection[str]

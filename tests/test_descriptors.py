@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from singer.base.events import FileGivenUp, FilesWait
+from singer.base.events import FileGivenUp, FileRotated, FilesWait
 from singer.files.walk import Walker
 from tests.support.logs import later
 from tests.support.rig import LoopbackWriter, Rig
@@ -124,6 +124,27 @@ def test_a_closed_rotated_file_that_is_compressed_is_not_sent_again(rig, logs):
     agent.start()
     agent.run_until_caught_up()
     expect(agent, lines("a", 0, 60) + lines("other", 0, 1))
+
+
+def test_a_rotated_file_that_is_closed_for_another_just_after_it_was_compressed(rig, logs):
+    """It is deleted when it is closed, and its archive holds nothing new."""
+    log, old = logs / "a.log", logs / "a.log.1"
+    append(log, lines("a", 0, 50))
+    agent = rig(max_open_files=1).start()
+    expect(agent, lines("a", 0, 50))
+    log.rename(old)
+    agent.run_until(lambda: bool(agent.seen(FileRotated)), "rotated")
+    agent.run_until_caught_up()
+    (logs / "a.log.1.gz").write_bytes(gzip.compress(old.read_bytes()))
+    old.unlink()
+    append(logs / "b.log", lines("b", 0, 5))
+    expect(agent, lines("a", 0, 50) + lines("b", 0, 5))
+    append(log, lines("a", 50, 55))
+    expect(agent, lines("a", 0, 50) + lines("b", 0, 5) + lines("a", 50, 55))
+    assert agent.stop()
+    agent.start()
+    agent.run_until_caught_up()
+    expect(agent, lines("a", 0, 50) + lines("b", 0, 5) + lines("a", 50, 55))
 
 
 def test_swapped_while_stopped_a_file_that_waits_is_still_the_one_at_its_path(rig, logs):

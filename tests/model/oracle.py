@@ -56,13 +56,13 @@ class Oracle:
                 if end > reach.get(content, 0) and not self._has(content, start, end, arrived):
                     self._forgive(content, start, end)
 
-    def forgive_the_same_beginning(self, content: Content) -> None:
-        """A file was truncated, and begins again as it did, as far as it was delivered.
+    def forgive_the_same_beginning(self, content: Content, rows: list[Position]) -> None:
+        """A file was truncated, and begins again as it did, as far as the position is.
 
         That is not noticed: a known limitation. What it held in between may not have been seen.
         """
         before = content.before
-        while before is not None and self.delivered(before) <= before.header:
+        while before is not None and self._committed(before, rows) <= before.header:
             self._forgive(content, 0, before.header)
             before = before.before
 

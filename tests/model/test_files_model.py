@@ -283,7 +283,7 @@ class Files(RuleBasedStateMachine):
         self.world.truncate(path)
         for oracle in self.oracles:
             oracle.allow_for_truncation(old, rows, self.seen)
-            oracle.forgive_the_same_beginning(self.world.at[path].content)
+            oracle.forgive_the_same_beginning(self.world.at[path].content, rows)
 
     # --- compression --------------------------------------------------------------------------
 
