@@ -20,6 +20,7 @@ from singer.base.position import READ_TO_END, FileIdentity, Position
 from singer.dormants import Dormants
 from singer.files.census import Key
 from singer.files.finding import Suspect
+from singer.files.identity import born_before
 from singer.files.lineage import bases, lineage_of
 from singer.files.siblings import compression
 from singer.files.threads import DeviceThreads
@@ -44,11 +45,15 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Files to be recognised, the rows for their inode numbers, and rows whose file is not seen."""
+    """Files to be recognised, the rows for their inode numbers, and rows whose file is not seen.
+
+    `hidden` are ids of those whose file may be there all the same: not to be forgotten.
+    """
 
     suspects: dict[Key, Suspect]
     rows: list[Position]
     orphans: list[Position]
+    hidden: Collection[int]
 
 
 class Surroundings:
@@ -114,10 +119,13 @@ class Surroundings:
             if (row.identity.inode, row.identity.birth_ns) not in known
             and not self._rests(row.identity)
             and row.destination in self._destinations
-            # What cannot be seen now may be where it was.
-            and not self._blind & {os.path.dirname(row.path), *self._config.rotated_dirs}
         ]
-        return Question(suspects=suspects, rows=rows, orphans=orphans)
+        hidden = {row.id for row in orphans if self._may_be_hidden(row)}
+        return Question(suspects=suspects, rows=rows, orphans=orphans, hidden=hidden)
+
+    def _may_be_hidden(self, row: Position) -> bool:
+        """Whether its file may be where it was, and cannot be seen now."""
+        return bool(self._blind & {os.path.dirname(row.path), *self._config.rotated_dirs})
 
     async def present_rows(self, threads: DeviceThreads) -> set[int] | None:
         """Ids of the rows whose files exist; None if that cannot be told now. Raises StateError."""
@@ -172,18 +180,20 @@ class Surroundings:
             beside = self._unread(listed, destinations)
         home = {(row.identity.inode, row.identity.birth_ns): row.path for row in ours_by_row}
         ours = self._dating(history)
-        there = {s.path: (s.stat.device, s.stat.inode) for s in listed}
+        there = {s.path: s.stat for s in listed}
         for sighting in beside:
             stat = sighting.stat
             key = (stat.device, stat.inode)
             if key in suspects:
                 # Seen twice: where it was seen last counts, if it is not another name of it.
-                moved = there.get(suspects[key].path) != key
+                before = there.get(suspects[key].path)
+                moved = before is None or (before.device, before.inode) != key
                 path = sighting.path if moved else suspects[key].path
                 suspects[key] = replace(suspects[key], path=path, stat=stat)
                 continue
             packed = compression(sighting.path)
-            if packed and sighting.path.removesuffix(packed.value) in there:
+            plain = there.get(sighting.path.removesuffix(packed.value)) if packed else None
+            if plain is not None and not born_before(stat, plain.birth_ns):
                 self._agenda.ask_later(base for base in bases(sighting.path) if base in paths)
                 continue  # it is being made of that one, which is read
             lineage = self._lineage(sighting.path, paths) if ours(sighting) else None
