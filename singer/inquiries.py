@@ -175,6 +175,8 @@ class Inquiries:
                 question.orphans if homeless is None else (homeless,),
             ):
                 findings = await self._answer(replace(inquiry, suspects=some, orphans=bereft))
+                gone = tuple(row for row in findings.homeless if row.id not in question.hidden)
+                findings = replace(findings, homeless=gone)
                 try:
                     entries = await self._make_durable(findings, homeless)
                 except BaseException:

@@ -16,10 +16,11 @@ from typing import Any
 from singer.agenda import Agenda
 from singer.base.config import Rotated, StreamConfig
 from singer.base.ports import PositionStore
-from singer.base.position import READ_TO_END, Position
+from singer.base.position import READ_TO_END, FileIdentity, Position
 from singer.dormants import Dormants
 from singer.files.census import Key
 from singer.files.finding import Suspect
+from singer.files.identity import born_before
 from singer.files.lineage import bases, lineage_of
 from singer.files.siblings import compression
 from singer.files.threads import DeviceThreads
@@ -44,11 +45,15 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Files to be recognised, the rows for their inode numbers, and rows whose file is not seen."""
+    """Files to be recognised, the rows for their inode numbers, and rows whose file is not seen.
+
+    `hidden` are ids of those whose file may be there all the same: not to be forgotten.
+    """
 
     suspects: dict[Key, Suspect]
     rows: list[Position]
     orphans: list[Position]
+    hidden: Collection[int]
 
 
 class Surroundings:
@@ -75,6 +80,8 @@ class Surroundings:
         self._dormants = dormants
         self._agenda = agenda
         self._blind: set[str] = set()  # directories that could not be listed for this question
+        self._listed: set[str] = set()  # and those that could
+        self._seen: set[Key] = set()  # what is in them
 
     def suspect(self, sightings: Collection[Sighting]) -> dict[Key, Suspect]:
         """Files that were seen, by name what they are."""
@@ -105,17 +112,20 @@ class Surroundings:
         known = {
             *((suspect.stat.inode, suspect.stat.birth_ns) for suspect in suspects.values()),
             *((key[1], tracked.stat.birth_ns) for key, tracked in self._open.items()),
-            *((key[1], dormant.birth_ns) for key, dormant in self._dormants.items()),
         }
         orphans = [
             row
             for row in (row for rows_of_path in by_path.values() for row in rows_of_path)
             if (row.identity.inode, row.identity.birth_ns) not in known
+            and not self._rests(row.identity)
             and row.destination in self._destinations
-            # What cannot be seen now may be where it was.
-            and not self._blind & {os.path.dirname(row.path), *self._config.rotated_dirs}
         ]
-        return Question(suspects=suspects, rows=rows, orphans=orphans)
+        hidden = {row.id for row in orphans if self._may_be_hidden(row)}
+        return Question(suspects=suspects, rows=rows, orphans=orphans, hidden=hidden)
+
+    def _may_be_hidden(self, row: Position) -> bool:
+        """Whether its file may be where it was, and cannot be seen now."""
+        return bool(self._blind & {os.path.dirname(row.path), *self._config.rotated_dirs})
 
     async def present_rows(self, threads: DeviceThreads) -> set[int] | None:
         """Ids of the rows whose files exist; None if that cannot be told now. Raises StateError."""
@@ -157,41 +167,56 @@ class Surroundings:
             listed = await self._list(directories)
             beside = self._unread(listed, destinations)
             for sighting in beside:
-                paths.update(base for base in bases(sighting.path) if self._walker.matches(base))
+                paths.update(self._paths_of(sighting.path))
         by_path: dict[str, list[Position]] = {}
         for row in await store.lineage(name, sorted(paths)):
             by_path.setdefault(row.path, []).append(row)
-        home = {row.identity.inode: path for path in by_path for row in by_path[path]}
+        ours_by_row = [row for rows in by_path.values() for row in rows]
         if history.first:
-            rows = await store.lookup(name, sorted({s.stat.inode for s in beside}))
-            home |= {row.identity.inode: row.path for row in rows}
+            ours_by_row += await store.lookup(name, sorted({s.stat.inode for s in beside}))
         elif paths:
             directories = {*map(os.path.dirname, paths), *self._config.rotated_dirs}
             listed = await self._list(directories)
             beside = self._unread(listed, destinations)
+        home = {(row.identity.inode, row.identity.birth_ns): row.path for row in ours_by_row}
         ours = self._dating(history)
-        present = {sighting.path for sighting in listed}
+        there = {s.path: s.stat for s in listed}
         for sighting in beside:
             stat = sighting.stat
             key = (stat.device, stat.inode)
-            if key in suspects:  # seen twice: where it was seen last counts
-                suspects[key] = replace(suspects[key], path=sighting.path, stat=stat)
+            if key in suspects:
+                # Seen twice: where it was seen last counts, if it is not another name of it.
+                before = there.get(suspects[key].path)
+                moved = before is None or (before.device, before.inode) != key
+                path = sighting.path if moved else suspects[key].path
+                suspects[key] = replace(suspects[key], path=path, stat=stat)
                 continue
             packed = compression(sighting.path)
-            if packed and sighting.path.removesuffix(packed.value) in present:
+            plain = there.get(sighting.path.removesuffix(packed.value)) if packed else None
+            if plain is not None and not born_before(stat, plain.birth_ns):
                 self._agenda.ask_later(base for base in bases(sighting.path) if base in paths)
                 continue  # it is being made of that one, which is read
+            lineage = self._lineage(sighting.path, paths) if ours(sighting) else None
+            # A number may have been used again. Then a compressed file's content tells more, and a
+            # birth time, where there is one, that it is another file.
+            known = home.get((stat.inode, stat.birth_ns)) or home.get((stat.inode, None))
             if sighting.path in paths and not packed:
-                lineage: str | None = sighting.path
-            elif ours(sighting):
-                lineage = self._lineage(sighting.path, paths)
-            else:
-                lineage = None
-            # The content of a compressed file tells more than a number that may have been reused.
-            lineage = (packed and lineage) or home.get(stat.inode, lineage)
+                lineage = sighting.path  # whatever path it had before
+            elif not (packed and lineage):
+                lineage = known or lineage
             if lineage is not None:
                 suspects[key] = Suspect(path=sighting.path, lineage=lineage, stat=stat)
         return by_path
+
+    def _paths_of(self, rotated: str) -> set[str]:
+        """The paths that a file may be a rotated file of, going by its name and the globs."""
+        directory = os.path.dirname(rotated)
+        homes = {directory}
+        if directory in self._config.rotated_dirs:
+            homes |= self._lookout.directories
+        names = [os.path.basename(base) for base in bases(rotated)]
+        paths = {os.path.join(home, name) for home in homes for name in names}
+        return {path for path in paths if self._walker.matches(path)}
 
     def _dating(self, history: History) -> Callable[[Sighting], bool]:
         """Which rotated files without a row are not from before our time."""
@@ -213,13 +238,28 @@ class Surroundings:
         """All regular files of some directories."""
         found: list[Sighting] = []
         self._blind.clear()
+        self._listed.clear()
+        self._seen.clear()
         for directory in sorted(directories):
             listing = await self._lookout.in_thread(self._walker.list_directory, directory)
             # A directory for rotated files of which nothing is there may be a mount that is not.
             if listing.fault or (directory in self._config.rotated_dirs and not listing.sightings):
                 self._blind.add(directory)
+            else:
+                self._listed.add(directory)
             found += listing.sightings
+        self._seen.update((s.stat.device, s.stat.inode) for s in found)
         return found
+
+    def _rests(self, identity: FileIdentity) -> bool:
+        """Whether this is a closed file, and still there as far as this question saw."""
+        key = (identity.device, identity.inode)
+        dormant = self._dormants.get(key)
+        return (
+            dormant is not None
+            and dormant.birth_ns == identity.birth_ns
+            and (key in self._seen or os.path.dirname(dormant.seen_at) not in self._listed)
+        )
 
     def _unread(
         self, sightings: Iterable[Sighting], destinations: Collection[str]

@@ -1,11 +1,12 @@
 """Ceilings on open files: idle ones are closed, busy ones waited for, deleted ones given up."""
 
+import gzip
 import os
 from collections import Counter
 
 import pytest
 
-from singer.base.events import FileGivenUp, FilesWait
+from singer.base.events import FileGivenUp, FileRotated, FilesWait
 from singer.files.walk import Walker
 from tests.support.logs import later
 from tests.support.rig import LoopbackWriter, Rig
@@ -103,6 +104,68 @@ def test_an_idle_file_is_closed_and_its_growth_still_noticed_at_once(rig, logs):
     agent.run_until(lambda: not open_below(logs), "idle file closed")
     append(log, lines("a", 5, 10))
     expect(agent, lines("a", 0, 10))
+
+
+def test_a_closed_rotated_file_that_is_compressed_is_not_sent_again(rig, logs):
+    log, old = logs / "a.log", logs / "a.log.1"
+    append(log, lines("a", 0, 50))
+    agent = rig(close_idle=0.2).start()
+    expect(agent, lines("a", 0, 50))
+    log.rename(old)
+    append(log, lines("a", 50, 60))
+    expect(agent, lines("a", 0, 60))
+    agent.run_until(lambda: not open_below(logs), "both closed")
+    packed = logs / "a.log.1.gz"
+    packed.write_bytes(gzip.compress(old.read_bytes()))
+    old.unlink()
+    append(logs / "other.log", lines("other", 0, 1))
+    expect(agent, lines("a", 0, 60) + lines("other", 0, 1))
+    assert agent.stop()
+    agent.start()
+    agent.run_until_caught_up()
+    expect(agent, lines("a", 0, 60) + lines("other", 0, 1))
+
+
+def test_a_rotated_file_that_is_closed_for_another_just_after_it_was_compressed(rig, logs):
+    """It is deleted when it is closed, and its archive holds nothing new."""
+    log, old = logs / "a.log", logs / "a.log.1"
+    append(log, lines("a", 0, 50))
+    agent = rig(max_open_files=1).start()
+    expect(agent, lines("a", 0, 50))
+    log.rename(old)
+    agent.run_until(lambda: bool(agent.seen(FileRotated)), "rotated")
+    agent.run_until_caught_up()
+    (logs / "a.log.1.gz").write_bytes(gzip.compress(old.read_bytes()))
+    old.unlink()
+    append(logs / "b.log", lines("b", 0, 5))
+    expect(agent, lines("a", 0, 50) + lines("b", 0, 5))
+    append(log, lines("a", 50, 55))
+    expect(agent, lines("a", 0, 50) + lines("b", 0, 5) + lines("a", 50, 55))
+    assert agent.stop()
+    agent.start()
+    agent.run_until_caught_up()
+    expect(agent, lines("a", 0, 50) + lines("b", 0, 5) + lines("a", 50, 55))
+
+
+def test_swapped_while_stopped_a_file_that_waits_is_still_the_one_at_its_path(rig, logs):
+    """The line that is being written is not sent as of a rotated file."""
+    one, other = logs / "a.log", logs / "b.log"
+    append(one, lines("a", 0, 5))
+    append(other, lines("b", 0, 5))
+    agent = rig(max_open_files=1).start()
+    expect(agent, lines("a", 0, 5) + lines("b", 0, 5))
+    assert agent.stop()
+    one.rename(logs / "aside")
+    other.rename(one)
+    (logs / "aside").rename(other)
+    for path in (one, other):
+        with path.open("ab") as file:
+            file.write(b"begun at " + path.name.encode())
+    agent.start()
+    agent.run_until_caught_up()
+    agent.run_for(0.2)  # longer than the grace of a rotated file
+    agent.run_until_caught_up()
+    assert len(agent.writer.arrived) == 10
 
 
 @pytest.mark.parametrize("to", ["a.log.1", "odd-name"])

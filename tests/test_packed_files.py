@@ -71,6 +71,35 @@ def test_compressed_while_stopped_the_rest_is_read_first(rig, logs, suffix):
     expect(agent, lines(0, 60))
 
 
+def test_an_empty_directory_for_rotated_files_hides_no_rows_from_archives(rig, logs):
+    (logs / "archive").mkdir()
+    log = logs / "app.log"
+    append(log, lines(0, 30))
+    agent = rig(rotated_dirs=(str(logs / "archive"),)).start()
+    expect(agent, lines(0, 30))
+    assert agent.stop()
+    append(log, lines(30, 50))
+    pack(rotate(log))
+    append(log, lines(50, 60))
+    agent.start()
+    expect(agent, lines(0, 60))
+
+
+def test_an_archive_beside_a_younger_file_of_its_plain_name_is_read(rig, logs):
+    log = logs / "app.log"
+    append(log, lines(0, 30))
+    agent = rig().start()
+    expect(agent, lines(0, 30))
+    assert agent.stop()
+    append(log, lines(30, 40))
+    pack(rotate(log))
+    append(log, lines(40, 50))
+    rotate(log)
+    append(log, lines(50, 60))
+    agent.start()
+    expect(agent, lines(0, 60))
+
+
 def test_rotated_and_compressed_again_and_again_while_stopped(rig, logs):
     log = logs / "app.log"
     append(log, lines(0, 30))

@@ -14,6 +14,7 @@ from tests.support.logs import (
     expect_each,
     lines,
     run_until_let_go,
+    run_until_looked,
     run_until_on_disk,
 )
 
@@ -112,6 +113,31 @@ def test_rotated_compressed_deleted_and_the_inode_number_used_by_the_successor(r
     create_again(log, lines(20, 60), inode=inode)
     agent.start()
     expect(agent, lines(0, 60))
+
+
+@RUNNING
+def test_a_stranger_beside_a_log_gets_the_inode_number_of_a_deleted_one(rig, logs, running):
+    """It is no file of the stream, and what is in it is sent nowhere."""
+    log, other = logs / "app.log", logs / "other.log"
+    append(log, lines(0, 20))
+    append(other, lines(100, 105))
+    inode = log.stat().st_ino
+    agent = rig("*.log").start()
+    expect_all(agent, lines(0, 20) + lines(100, 105))
+    run_until_on_disk(agent, log)
+    if not running:
+        agent.stop()
+    log.unlink()
+    if running:
+        agent.run_until(lambda: len(agent.stream._open) == 1, "the deleted one let go")
+    create_again(logs / "private", lines(500, 510), inode=inode)
+    other.rename(logs / "other.log.1")
+    append(other, lines(105, 110))
+    if not running:
+        agent.start()
+    expect_all(agent, lines(0, 20) + lines(100, 110))
+    run_until_looked(agent, logs / "new.log")
+    expect_all(agent, lines(0, 20) + lines(100, 110))
 
 
 # --- content that says little ---------------------------------------------------------------------
@@ -405,6 +431,25 @@ def test_names_of_one_file_come_and_go(rig, logs, running):
         if not running:
             agent.start()
         expect(agent, lines(0, count))
+
+
+@pytest.mark.parametrize("name", ["0", "app.log.1", "z"])
+def test_a_log_with_another_name_is_still_written_to(rig, logs, name):
+    """The line that is being written is not sent for that, as of a file that was rotated."""
+    log = logs / "app.log"
+    append(log, lines(0, 10))
+    agent = rig().start()
+    expect(agent, lines(0, 10))
+    agent.stop()
+    os.link(log, logs / name)
+    with log.open("ab") as file:
+        file.write(b"begun ")
+    agent.start()
+    agent.run_until_caught_up()
+    agent.run_for(0.1)  # longer than the grace of a rotated file
+    with log.open("ab") as file:
+        file.write(b"and ended\n")
+    expect(agent, [*lines(0, 10), b"begun and ended"])
 
 
 def test_a_deleted_file_gives_its_disk_space_back(rig, logs):

@@ -189,6 +189,19 @@ def test_archived_several_times_while_stopped_under_names_of_a_glob(rig, logs, t
     expect(agent, lines(0, 50))
 
 
+def test_moved_to_an_archive_while_stopped_and_nothing_is_left_at_the_path(rig, logs):
+    """Made and moved between two runs: only the name in the archive says whose file it was."""
+    log, archive = logs / "app.log", logs / "archive"
+    archive.mkdir()
+    agent = rig("app.log", rotated_dirs=(str(archive),)).start()
+    agent.run_until(agent.stream.scanned.is_set, "first scan")
+    assert agent.stop()
+    append(log, lines(0, 10))
+    log.rename(archive / "app.log.1")
+    agent.start()
+    expect(agent, lines(0, 10))
+
+
 @RUNNING
 def test_logrotate_sets_a_log_aside_that_was_there_before_its_own(rig, logs, running):
     """`create`, and an application that was faster: `app.log-YYYYMMDDHH.backup` has its lines."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from unittest import mock
 
 import pytest
 
@@ -25,6 +27,7 @@ from singer.base.ledger import Ledger
 from singer.base.ports import Receipt, Rejection, Route, Settlement
 from singer.budget import Budget
 from singer.descriptors import Descriptors
+from singer.files import wakeup
 from singer.files.source import Outcome, Source
 from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
@@ -54,7 +57,7 @@ class LoopbackWriter:
     """Keeps what it is sent; acknowledges at once, or when the test says so.
 
     `up`         False: batches are taken and not acknowledged until it is True again
-    `failing`    True: batches fail with a TopicError after `settled` rows
+    `failing`    True: batches fail with a TopicError, the first of them after `settled` rows
     `refuses`    payloads it rejects for good
     """
 
@@ -84,6 +87,8 @@ class LoopbackWriter:
         waiting, self._waiting = self._waiting, []
         for receipt, batch in waiting:
             self._answer(receipt, batch, failing=self.failing, settled=self.settled)
+            if self.failing:
+                self.settled = 0  # what comes later cannot arrive before the rest of this one
 
     def settle_one(self, index: int = 0, *, failing: bool = False, settled: int = 0) -> None:
         """Answer only the batch that waits at `index`; the others go on waiting."""
@@ -104,6 +109,17 @@ class LoopbackWriter:
             Settlement(rejected=tuple(Rejection(row=row, reason="refused") for row in rejected))
         )
 
+    def lose_acknowledgements(self) -> None:
+        """What waits has arrived, and nobody is told: as when the agent is killed just then."""
+        for _, batch in self._waiting:
+            self.arrived += [batch.payload(row) for row in range(len(batch))]
+        self._waiting.clear()
+
+    @property
+    def waiting(self) -> list[bytes]:
+        """What was sent and is not answered."""
+        return [batch.payload(row) for _, batch in self._waiting for row in range(len(batch))]
+
     @property
     def waiting_cost(self) -> int:
         """Memory that the batches that wait take in a producer."""
@@ -114,8 +130,11 @@ class LoopbackWriter:
         return len(self._waiting)
 
     async def drain(self, deadline_seconds: float) -> bool:
-        self.settle()
-        return True
+        """Answer what waits; while it is down, that it did not arrive in time."""
+        waiting, self._waiting = self._waiting, []
+        for receipt, batch in waiting:
+            self._answer(receipt, batch, failing=self.failing or not self.up, settled=0)
+        return self.up
 
     async def close(self) -> None:
         return None
@@ -166,6 +185,17 @@ class SlowDisk:
         return outcome
 
 
+@contextlib.contextmanager
+def _no_inotify() -> Iterator[None]:
+    """The kernel gives no instance; it is not asked again for ten seconds."""
+
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EMFILE, "refused by the test")
+
+    with mock.patch.object(wakeup, "INotify", refuse):
+        yield
+
+
 class Rig:
     """One stream over `paths`, from start to stop or kill, and again."""
 
@@ -181,6 +211,8 @@ class Rig:
         max_deleted_files: int = 100,
         max_deleted_bytes: int = 1 << 30,
         close_idle: float = 5.0,
+        rescan: float = 0.5,
+        inotify: bool = True,
         **options: object,
     ) -> None:
         self.writers = writers or {"out": LoopbackWriter()}
@@ -197,6 +229,8 @@ class Rig:
         self.max_deleted_files = max_deleted_files
         self.max_deleted_bytes = max_deleted_bytes
         self.close_idle = close_idle
+        self.rescan = rescan
+        self.inotify = inotify
         self.events: list[Event] = []
         self.ledger = Ledger()
         self.running = False
@@ -224,7 +258,8 @@ class Rig:
             self.state.positions, emit=emit, clock=clock, commit_every_seconds=0.01
         )
         await self.positions.open()
-        self.wakeup = Wakeup(self.loop, emit)
+        with contextlib.nullcontext() if self.inotify else _no_inotify():
+            self.wakeup = Wakeup(self.loop, emit)
         self.turns = Turns()
         services = Services(
             loop=self.loop,
@@ -281,7 +316,7 @@ class Rig:
                 follow_symlinks=self.config.follow_symlinks,
             ),
             descriptors=descriptors,
-            rescan_seconds=0.5,
+            rescan_seconds=self.rescan,
             close_idle_seconds=self.close_idle,
             positions_lost=self.positions.recovered,
         )
