@@ -8,9 +8,6 @@ from singer.base.events import FileLetGo
 from tests.support.logs import append, expect, lines, run_until_looked
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an archive that holds less than was delivered is taken for a new file"
-)
 @pytest.mark.parametrize("late", ["seen before", "seen after"])
 def test_written_to_after_it_was_compressed_and_before_it_is_deleted(rig, logs, late):
     """A program that is slow to reopen its log: the archive holds less than what was delivered."""

@@ -12,6 +12,7 @@ import pytest
 
 from singer.base.errors import ReadError
 from singer.base.position import TAIL_BYTES, FileIdentity, Mark, Position
+from singer.files.archives import Unfinished
 from singer.files.finding import Suspect
 from singer.files.identity import Verdict
 from singer.files.inquiry import Inquiry
@@ -468,7 +469,7 @@ def test_an_archive_of_a_deleted_file_that_is_still_read_waits_for_it(ask, logs)
     fd = os.open(plain, os.O_RDONLY)
     try:
         plain.unlink()
-        findings = ask([suspect(archive, log)], unfinished={str(log): [fd]})
+        findings = ask([suspect(archive, log)], unfinished={str(log): [Unfinished(fd=fd, rows=())]})
         assert not findings.found
         assert findings.unclear == {str(log)}
     finally:
