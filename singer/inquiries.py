@@ -22,6 +22,7 @@ from singer.base.ports import PositionStore
 from singer.base.position import Position
 from singer.descriptors import Descriptors
 from singer.files import watermarks
+from singer.files.archives import Unfinished
 from singer.files.census import Key
 from singer.files.finding import Finding, Suspect
 from singer.files.inquiry import Findings, Inquiry
@@ -220,7 +221,7 @@ class Inquiries:
         unfinished = self._unfinished(portion.suspects)
         try:
             asked = replace(portion, unfinished=unfinished)
-            return await self._lookout.in_thread(asked.answer)
+            return await self._lookout.in_thread(_answer, asked, self._walker)
         finally:
             _close_all(unfinished)
 
@@ -309,18 +310,20 @@ class Inquiries:
                 rewriting.setdefault(tracked.file.path, set()).update(tracked.rewriting)
         return rewriting
 
-    def _unfinished(self, suspects: Collection[Suspect]) -> dict[str, list[int]]:
-        """By path, descriptors of plain rotated files whose archive may be among the suspects.
+    def _unfinished(self, suspects: Collection[Suspect]) -> dict[str, list[Unfinished]]:
+        """By path, the open plain rotated files whose archive may be among the suspects.
 
-        They are the caller's, since the files may be closed meanwhile. Raises ReadError.
+        Descriptors are the caller's, since the files may be closed meanwhile. Raises ReadError.
         """
         packed = {suspect.lineage for suspect in suspects if compression(suspect.path)}
-        unfinished: dict[str, list[int]] = {}
+        unfinished: dict[str, list[Unfinished]] = {}
         try:
             for tracked in self._open.values() if packed else ():
                 file = tracked.file
                 if file.path in packed and file.final_since is not None and not file.packed:
-                    unfinished.setdefault(file.path, []).append(os.dup(file.fd))
+                    rows = tuple(pipeline.position for pipeline in tracked.pipelines.values())
+                    plain = Unfinished(fd=os.dup(file.fd), rows=rows)
+                    unfinished.setdefault(file.path, []).append(plain)
         except OSError as error:
             _close_all(unfinished)
             raise ReadError(f"compare archives with open files: {explain(error)}") from error
@@ -407,10 +410,16 @@ def _age(finding: Finding) -> tuple[bool, int, str]:
     return finding.suspect.current, finding.stat.mtime_ns, finding.suspect.path
 
 
-def _close_all(descriptors: Mapping[str, Iterable[int]]) -> None:
-    for some in descriptors.values():
-        for fd in some:
-            os.close(fd)
+def _answer(inquiry: Inquiry, walker: Walker) -> Findings:
+    """Blocks. The way to the files is taken once for all of them."""
+    with walker.opener() as open_:
+        return replace(inquiry, open=open_).answer()
+
+
+def _close_all(unfinished: Mapping[str, Iterable[Unfinished]]) -> None:
+    for some in unfinished.values():
+        for plain in some:
+            os.close(plain.fd)
 
 
 def _portions(

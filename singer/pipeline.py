@@ -76,6 +76,46 @@ class Pipeline:
     offset, `head` the first (at most 1024) before it, needed while the fingerprint is shorter.
     """
 
+    # There are thousands, and more attributes than instances can share the keys of.
+    __slots__ = (
+        "_after",
+        "_again",
+        "_backoff",
+        "_ceiling",
+        "_epoch",
+        "_failure",
+        "_gone",
+        "_grown_at",
+        "_head",
+        "_hint",
+        "_largest",
+        "_moved",
+        "_on_changed",
+        "_outstanding",
+        "_partitioner",
+        "_reading",
+        "_record_bytes",
+        "_resume",
+        "_retry_at",
+        "_sent_to",
+        "_services",
+        "_share",
+        "_source",
+        "_stopped",
+        "_successors",
+        "_tail",
+        "_task",
+        "_tickets",
+        "_timer",
+        "_written_ns",
+        "at_end",
+        "changed",
+        "destination",
+        "file",
+        "position",
+        "reading_done",
+    )
+
     def __init__(
         self,
         destination: Destination,
@@ -125,7 +165,8 @@ class Pipeline:
         self._task: asyncio.Task[None] | None = None
         self._again = False
         self._timer: asyncio.TimerHandle | None = None
-        self._moved = asyncio.Event()  # pulsed when tickets commit, fail or are rewound
+        # Set when tickets commit, fail or are rewound; there only while somebody waits for that.
+        self._moved: asyncio.Event | None = None
 
     # --- what the stream asks ---------------------------------------------------------------
 
@@ -777,9 +818,12 @@ class Pipeline:
             self._on_changed(self)
 
     async def _wait_moved(self) -> None:
+        if self._moved is None:
+            self._moved = asyncio.Event()
         await self._moved.wait()
 
     def _pulse(self) -> None:
         """Tell whoever waits that tickets were committed, failed or rewound."""
-        self._moved.set()
-        self._moved.clear()
+        if self._moved is not None:
+            self._moved.set()
+            self._moved = None

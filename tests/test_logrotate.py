@@ -120,6 +120,10 @@ class Logrotate:
         assert process.returncode == 0, self._said.read_text()
         self._last_second = int(time.time())
 
+    @property
+    def packs_copies(self):
+        return self._way.truncates and "compress" in self._way.directives
+
     def rotated(self):
         """Everything there is but the log itself."""
         paths = self.log.parent.glob("app.log?*")
@@ -145,7 +149,9 @@ def assert_arrived(logrotate, application, arrived, *, lost_by_logrotate, duplic
     verdict = judge({0: application.written}, arrived)
     lost = {application.written[line.number] for line in verdict.lost}
     assert not lost - lost_by_logrotate, f"{len(lost - lost_by_logrotate)} lost: {verdict}"
-    assert not verdict.out_of_order, str(verdict)
+    # A packed copy that nothing proves to be one is read as a whole, behind the live file.
+    unproven = logrotate.packs_copies and verdict.duplicated
+    assert unproven or not verdict.out_of_order, str(verdict)
     # A copy may end in the middle of a line, and then this half is a last line of its own.
     _, ends = logrotate.on_disk()
     odd = [place for place, _ in (*verdict.corrupted, *verdict.unexpected)]

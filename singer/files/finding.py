@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from singer.base.position import Position
+from singer.base.position import FileIdentity, Position
 from singer.files.census import Key
 from singer.files.identity import Verdict
 from singer.files.siblings import Compression
@@ -61,3 +61,18 @@ class Finding:
     def is_new(self) -> bool:
         """Whether no destination has read any of it."""
         return all(entry.verdict is Verdict.NEW for entry in self.entries.values())
+
+
+def fresh_row(
+    stream: str, destination: str, path: str, identity: FileIdentity, now_ns: int
+) -> Position:
+    """The row of a file that is read from its beginning."""
+    return Position(
+        stream=stream,
+        destination=destination,
+        path=path,
+        identity=identity,
+        offset=0,
+        first_seen_ns=now_ns,
+        updated_ns=now_ns,
+    )

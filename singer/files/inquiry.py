@@ -15,26 +15,21 @@ from typing import Final
 
 from singer.base.errors import ReadError
 from singer.base.position import (
-    FINGERPRINT_BYTES,
     NO_MARK,
-    READ_TO_END,
-    TAIL_BYTES,
     FileIdentity,
     Mark,
     Position,
 )
+from singer.files.archives import Archives, Unfinished
 from singer.files.census import Key
-from singer.files.finding import Entry, Finding, Suspect
+from singer.files.finding import Entry, Finding, Suspect, fresh_row
 from singer.files.identity import Verdict, identify, is_copy
 from singer.files.likeness import Likeness, Live, compare
 from singer.files.marks import agrees, first_bytes, last_bytes, tail_agrees
-from singer.files.packed import Examination, Known, examine
 from singer.files.placement import last_line_start
 from singer.files.siblings import compression
 from singer.files.stat import is_shared, stat_fd
 
-#: A compressed file that is not whole and was not written to for so long never will be.
-_PACKING_NS: Final = 60_000_000_000
 _NO_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE)
 
 
@@ -77,7 +72,7 @@ class Inquiry:
     `rows` are all rows for the suspects' inode numbers, `orphans` rows of the suspects' paths
     whose inode was not seen. `live` are, by path, the known files that are there; `copies`
     siblings that were found to be copies of them. `busy` are, by path, the rows of all open files,
-    rotated ones too, and `unfinished` descriptors of plain rotated ones, which stay the caller's.
+    rotated ones too, and `unfinished` the plain rotated ones among these files.
     `rewriting` are, by path, destinations that begin an open file of it anew, and ask about its
     siblings themselves. `earlier_boot` are ids of rows from before the machine booted. `at_end` are
     destinations that see the stream for the first time and skip what is there. `open` opens a
@@ -92,7 +87,7 @@ class Inquiry:
     live: Mapping[str, Live]
     copies: Collection[Key]
     busy: Mapping[str, Sequence[Position]]
-    unfinished: Mapping[str, Sequence[int]]
+    unfinished: Mapping[str, Sequence[Unfinished]]
     rewriting: Mapping[str, Collection[str]]
     earlier_boot: Collection[int]
     at_end: frozenset[str]
@@ -153,9 +148,16 @@ class Inquiry:
         copies: list[Suspect] = []
         unclear: set[str] = set()
         housed: set[int] = set()
+        archives = Archives(
+            stream=self.stream,
+            destinations=self.destinations,
+            busy=self.busy,
+            unfinished=self.unfinished,
+            now_ns=self.now_ns,
+        )
         for finding in [f for f in found if f.packed]:
             try:
-                likeness = self._unpack(finding, rows, homeless, housed)
+                likeness = archives.judge(finding, rows, homeless, housed)
             except (ReadError, OSError) as error:
                 failed.append((finding.suspect, str(error)))
                 self._drop(finding, found)
@@ -275,120 +277,6 @@ class Inquiry:
             finding.entries[destination] = self._entry(finding, destination, verdict, match)
         return moved
 
-    def _unpack(
-        self,
-        finding: Finding,
-        rows: Mapping[tuple[str, int], Sequence[Position]],
-        homeless: Sequence[Position],
-        housed: set[int],
-    ) -> Likeness:
-        """Say what a compressed file is, by its content: a row that is nowhere else may be its own.
-
-        Whose content is still being read from a plain file is left alone until that is finished.
-        """
-        lineage, stat, packed = finding.suspect.lineage, finding.stat, finding.packed
-        assert packed is not None
-        own = {
-            destination: row
-            for destination in self.destinations
-            for row in rows.get((destination, stat.inode), ())
-            if row.identity.birth_ns == stat.birth_ns
-        }
-        lost = [row for row in homeless if row.path == lineage and row.id not in housed]
-        busy = self.busy.get(lineage, ())
-        known = [*own.values(), *lost, *busy]
-        examined = examine(finding.fd, packed, (), whole=False)
-        being_written = examined.length is None and examined.fault is None
-        if not own and self._is_unfinished(lineage, examined.head):
-            return Likeness.UNCLEAR
-        # Of which nothing was delivered tells nothing, and is no reason to decompress it all.
-        alike = [
-            row
-            for row in known
-            if row.identity.fingerprint.length and row.identity.fingerprint.agrees(examined.head)
-        ]
-        if alike:
-            marks = [Known(row.identity.fingerprint, row.offset, row.tail) for row in alike]
-            examined = examine(finding.fd, packed, marks, whole=True)
-            being_written = examined.length is None and examined.fault is None
-            tails = {
-                row.id: tail
-                for row, tail in zip(alike, examined.tails, strict=True)
-                if tail is not None and (row.offset >= TAIL_BYTES or row.offset == examined.length)
-            }
-        else:
-            being_written &= len(examined.head) < FINGERPRINT_BYTES
-            tails = {}
-        if not own and any(row.id in tails for row in busy):
-            return Likeness.COPY
-        if being_written and not tails and self.now_ns - stat.mtime_ns < _PACKING_NS:
-            return Likeness.UNCLEAR
-        for destination in self.destinations:
-            row = own.get(destination)
-            if row is None or (
-                row.id not in tails
-                and not (
-                    row.resume == READ_TO_END
-                    and row.identity.fingerprint.length
-                    and row.identity.fingerprint.agrees(examined.head)
-                    and row.offset == examined.length
-                )
-            ):
-                homes = [r for r in lost if r.destination == destination and r.id in tails]
-                row = max(homes, key=lambda r: r.offset, default=None)
-            finding.entries[destination] = self._packed_entry(
-                finding, destination, row, b"" if row is None else tails.get(row.id, b""), examined
-            )
-            if row is not None:
-                housed.add(row.id)
-        return Likeness.OTHER
-
-    def _is_unfinished(self, lineage: str, head: bytes) -> bool:
-        """Whether content that begins so is read from a plain file, which was deleted meanwhile.
-
-        Once that is finished its row tells what the archive is. Raises OSError.
-        """
-        return bool(head) and any(
-            not os.fstat(fd).st_nlink and os.pread(fd, len(head), 0) == head
-            for fd in self.unfinished.get(lineage, ())
-        )
-
-    def _packed_entry(
-        self,
-        finding: Finding,
-        destination: str,
-        row: Position | None,
-        tail: bytes,
-        examined: Examination,
-    ) -> Entry:
-        stat = finding.stat
-        identity = FileIdentity(device=stat.device, inode=stat.inode, birth_ns=stat.birth_ns)
-        if row is None:
-            position = self._fresh(finding.suspect.lineage, destination, identity)
-            return Entry(verdict=Verdict.NEW, position=position, tail=b"", head=b"", keep=False)
-        kept = replace(identity, fingerprint=row.identity.fingerprint)
-        ended = row.offset == examined.length
-        position = replace(row, identity=kept, resume=READ_TO_END if ended else b"")
-        return Entry(
-            verdict=Verdict.RESUME,
-            position=position,
-            tail=tail,
-            head=examined.head[: row.offset],
-            keep=position == row,
-        )
-
-    def _fresh(self, path: str, destination: str, identity: FileIdentity) -> Position:
-        """The row of a file that is read from its beginning."""
-        return Position(
-            stream=self.stream,
-            destination=destination,
-            path=path,
-            identity=identity,
-            offset=0,
-            first_seen_ns=self.now_ns,
-            updated_ns=self.now_ns,
-        )
-
     def _rehouse(self, row: Position, found: Sequence[Finding]) -> bool:
         """Give a row whose content moved (copytruncate, restore) the sibling that holds it."""
         for finding in found:
@@ -470,7 +358,7 @@ class Inquiry:
             offset = last_line_start(finding.fd, stat.size)
         tail = last_bytes(finding.fd, offset)
         position = replace(
-            self._fresh(lineage, destination, identity),
+            fresh_row(self.stream, destination, lineage, identity, self.now_ns),
             offset=offset,
             tail=Mark.of(tail) if tail else NO_MARK,
         )

@@ -199,6 +199,7 @@ class Packed:
     `fault`    why nothing behind `reached` can ever be read, and what to do; else None
     `reached`  content was produced up to this offset
     `head`     the first bytes of the content, at most 1024
+    `end`      the last bytes of what was read, at most 256
     `seen`     the size of the compressed file when nothing behind `reached` could be had for now;
                None before that
     `settled`  nothing behind `reached` is to come, however the file grows
@@ -374,6 +375,7 @@ class Examination:
     tails: tuple[bytes | None, ...]
     length: int | None
     head: bytes
+    end: bytes
     fault: str | None
 
 
@@ -412,5 +414,9 @@ def examine(
         end += count
         begin = end - len(stretch)
     return Examination(
-        tails=tuple(tails), length=packed.length, head=packed.head, fault=packed.fault
+        tails=tuple(tails),
+        length=packed.length,
+        head=packed.head,
+        end=stretch[-TAIL_BYTES:],
+        fault=packed.fault,
     )

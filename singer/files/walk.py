@@ -15,8 +15,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from stat import S_ISLNK
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
@@ -203,6 +204,16 @@ class Walker:
         Raises ReadError, whose `__cause__` is the OSError, if there was one (FileNotFoundError
         when the file is gone).
         """
+        with self.opener() as open_:
+            return open_(path)
+
+    @contextmanager
+    def opener(self) -> Iterator[Callable[[str], int]]:
+        """Meanwhile, what it gives opens as `open` does, and takes the way to a root once."""
+        with Descent(self._roots) as descent:
+            yield partial(self._open, descent)
+
+    def _open(self, descent: Descent, path: str) -> int:
         above, name = os.path.split(path)
         spot = find(above, self._roots)
         if spot is None:
@@ -211,8 +222,7 @@ class Walker:
                 f"stream's paths; add it to the paths, or its directory to rotated_dirs"
             )
         try:
-            with Descent(self._roots) as descent:
-                return descent.open_file(self._followed(spot.below(name), descent), path)
+            return descent.open_file(self._followed(spot.below(name), descent), path)
         except OSError as error:
             raise ReadError(f"open {path!r}: {explain(error)}") from error
 
