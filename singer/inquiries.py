@@ -271,7 +271,7 @@ class Inquiries:
             suspects=(),
             rows=question.rows,
             orphans=(),
-            live=self._live({s.lineage for s in question.suspects.values()}),
+            live=self._live(question),
             copies=frozenset().union(*self.copies.values()),
             busy=self._busy(homeless),
             unfinished={},
@@ -282,16 +282,17 @@ class Inquiries:
             open=self._walker.open,
         )
 
-    def _live(self, paths: Collection[str]) -> dict[str, Live]:
-        """The files that are at these paths, and how far they were read by who still reads them."""
-        return {
-            path: Live(
-                key=tracked.file.key,
-                read=tuple(p.read_position for p in tracked.pipelines.values() if not p.changed),
-            )
-            for path in paths
-            if (tracked := self._open.at.get(path)) is not None
-        }
+    def _live(self, question: Question) -> dict[str, Live]:
+        """The files that are at the paths, and how far they were read by who still reads them."""
+        live: dict[str, Live] = {}
+        for path in {suspect.lineage for suspect in question.suspects.values()}:
+            if (tracked := self._open.at.get(path)) is not None:
+                read = [p.read_position for p in tracked.pipelines.values() if not p.changed]
+                live[path] = Live(key=tracked.file.key, read=tuple(read))
+            elif rows := question.resting.get(path):
+                identity = rows[0].identity
+                live[path] = Live(key=(identity.device, identity.inode), read=tuple(rows))
+        return live
 
     def _busy(self, homeless: Position | None) -> dict[str, list[Position]]:
         """The rows of all open files by path, less the one whose content left its file."""

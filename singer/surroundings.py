@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import ChainMap
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -47,13 +47,15 @@ class History:
 class Question:
     """Files to be recognised, the rows for their inode numbers, and rows whose file is not seen.
 
-    `hidden` are ids of those whose file may be there all the same: not to be forgotten.
+    `hidden` are ids of those whose file may be there all the same: not to be forgotten. `resting`
+    are, by path, the rows of closed files that are at their paths.
     """
 
     suspects: dict[Key, Suspect]
     rows: list[Position]
     orphans: list[Position]
     hidden: Collection[int]
+    resting: Mapping[str, Sequence[Position]]
 
 
 class Surroundings:
@@ -81,7 +83,7 @@ class Surroundings:
         self._agenda = agenda
         self._blind: set[str] = set()  # directories that could not be listed for this question
         self._listed: set[str] = set()  # and those that could
-        self._seen: set[Key] = set()  # what is in them
+        self._seen: set[tuple[Key, int | None]] = set()  # what is in them, and when it was born
 
     def suspect(self, sightings: Collection[Sighting]) -> dict[Key, Suspect]:
         """Files that were seen, by name what they are."""
@@ -113,15 +115,25 @@ class Surroundings:
             *((suspect.stat.inode, suspect.stat.birth_ns) for suspect in suspects.values()),
             *((key[1], tracked.stat.birth_ns) for key, tracked in self._open.items()),
         }
-        orphans = [
-            row
-            for row in (row for rows_of_path in by_path.values() for row in rows_of_path)
-            if (row.identity.inode, row.identity.birth_ns) not in known
-            and not self._rests(row.identity)
-            and row.destination in self._destinations
-        ]
-        hidden = {row.id for row in orphans if self._may_be_hidden(row)}
-        return Question(suspects=suspects, rows=rows, orphans=orphans, hidden=hidden)
+        orphans: list[Position] = []
+        resting: dict[str, list[Position]] = {}
+        for row in (row for rows_of_path in by_path.values() for row in rows_of_path):
+            identity = row.identity
+            if (identity.inode, identity.birth_ns) in known:
+                continue
+            if row.destination not in self._destinations:
+                continue
+            if not self._rests(identity):
+                orphans.append(row)
+            elif self._dormants.at.get(row.path) == (identity.device, identity.inode):
+                resting.setdefault(row.path, []).append(row)
+        return Question(
+            suspects=suspects,
+            rows=rows,
+            orphans=orphans,
+            hidden={row.id for row in orphans if self._may_be_hidden(row)},
+            resting=resting,
+        )
 
     def _may_be_hidden(self, row: Position) -> bool:
         """Whether its file may be where it was, and cannot be seen now."""
@@ -248,18 +260,17 @@ class Surroundings:
             else:
                 self._listed.add(directory)
             found += listing.sightings
-        self._seen.update((s.stat.device, s.stat.inode) for s in found)
+        self._seen.update(((s.stat.device, s.stat.inode), s.stat.birth_ns) for s in found)
         return found
 
     def _rests(self, identity: FileIdentity) -> bool:
         """Whether this is a closed file, and still there as far as this question saw."""
         key = (identity.device, identity.inode)
         dormant = self._dormants.get(key)
-        return (
-            dormant is not None
-            and dormant.birth_ns == identity.birth_ns
-            and (key in self._seen or os.path.dirname(dormant.seen_at) not in self._listed)
-        )
+        if dormant is None or dormant.birth_ns != identity.birth_ns:
+            return False
+        seen = (key, dormant.birth_ns) in self._seen
+        return seen or os.path.dirname(dormant.seen_at) not in self._listed
 
     def _unread(
         self, sightings: Iterable[Sighting], destinations: Collection[str]

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import shutil
 from collections import Counter
 
 import pytest
@@ -124,6 +125,20 @@ def test_a_closed_rotated_file_that_is_compressed_is_not_sent_again(rig, logs):
     agent.start()
     agent.run_until_caught_up()
     expect(agent, lines("a", 0, 60) + lines("other", 0, 1))
+
+
+def test_a_copy_of_a_closed_file_is_held_back_and_nothing_arrives_twice(rig, logs):
+    log = logs / "a.log"
+    append(log, lines("a", 0, 50))
+    agent = rig(close_idle=0.2).start()
+    expect(agent, lines("a", 0, 50))
+    agent.run_until(lambda: not open_below(logs), "idle file closed")
+    shutil.copyfile(log, logs / "a.log.1")
+    append(logs / "b.log", lines("b", 0, 5))
+    expect(agent, lines("a", 0, 50) + lines("b", 0, 5))
+    os.truncate(log, 0)
+    append(log, lines("a", 50, 55))
+    expect(agent, lines("a", 0, 50) + lines("b", 0, 5) + lines("a", 50, 55))
 
 
 def test_a_rotated_file_that_is_closed_for_another_just_after_it_was_compressed(rig, logs):

@@ -70,7 +70,7 @@ class Inquiry:
     """The question for one stream.
 
     `rows` are all rows for the suspects' inode numbers, `orphans` rows of the suspects' paths
-    whose inode was not seen. `live` are, by path, the files that are there and open; `copies`
+    whose inode was not seen. `live` are, by path, the known files that are there; `copies`
     siblings that were found to be copies of them. `busy` are, by path, the rows of all open files,
     rotated ones too, and `unfinished` the plain rotated ones among these files.
     `rewriting` are, by path, destinations that begin an open file of it anew, and ask about its
@@ -171,9 +171,10 @@ class Inquiry:
         nowhere = tuple(
             row
             for row in homeless
-            if row.path not in unsettled | refused | unclear
+            if row.path not in unsettled | refused
             and row.id not in housed
             and not self._rehouse(row, found)
+            and row.path not in unclear
             and not self._shortened(row, found)
         )
         for finding in list(found):

@@ -35,7 +35,7 @@ class Likeness(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """The file that is open and at its path: copytruncate makes copies of such a file.
+    """The known file that is at its path: copytruncate makes copies of such a file.
 
     `read` is, for each destination, where it stands in what it read, delivered or not.
     """

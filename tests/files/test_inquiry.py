@@ -512,6 +512,19 @@ def test_a_file_that_is_shorter_for_another_reason_is_read_from_its_beginning(as
     assert found.entries["out"].position.offset == 0
 
 
+def test_a_copy_is_found_beside_a_sibling_that_is_not_clear_yet(ask, logs):
+    log, copy, archive = logs / "app.log", logs / "app.log.1", logs / "app.log.2.gz"
+    log.write_bytes(os.urandom(3000))
+    row = row_of(log, 2500)
+    shutil.copyfile(log, copy)
+    os.truncate(log, 0)
+    archive.write_bytes(gzip.compress(os.urandom(3000))[:500])  # it is being written
+    findings = ask([suspect(copy, log), suspect(archive, log)], orphans=[row])
+    assert findings.unclear == {str(log)}
+    (found,) = findings.found
+    assert (found.suspect.path, found.entries["out"].position.offset) == (str(copy), 2500)
+
+
 def test_a_copy_of_what_a_reboot_found_truncated_is_finished_before_all_else(ask, logs):
     log, copy = logs / "app.log", logs / "app.log.1"
     log.write_bytes(os.urandom(3000))
