@@ -199,8 +199,9 @@ class Inquiries:
                 self._since_ns = self._since_ns or self.now_ns()
             self._first_scan_of = frozenset()
             self._positions_lost = False  # from here on there is a past
-            self._agenda.ask(again)
-            self._lookout.look_soon(*map(os.path.dirname, again))
+            if again:
+                self._agenda.ask(again)
+                self._lookout.look_soon(*map(os.path.dirname, again))
             admitted.sort(key=lambda each: _age(each[0]))
             while admitted:
                 self._admit(*admitted[0])
@@ -262,17 +263,18 @@ class Inquiries:
         """What is asked of every portion of the suspects."""
         at_end = self._config.start is Start.END and not self._positions_lost
         assert self._first_scan_of is not None
+        paths = {suspect.lineage for suspect in question.suspects.values()}
         return Inquiry(
             stream=self._config.name,
             destinations=tuple(sorted(destinations)),  # rows come in the same order every time
             suspects=(),
             rows=question.rows,
             orphans=(),
-            live=self._live({s.lineage for s in question.suspects.values()}),
-            copies=frozenset().union(*self.copies.values()),
-            busy=self._busy(homeless),
+            live=self._live(paths),
+            copies=frozenset().union(*(self.copies.get(path, ()) for path in paths)),
+            busy=self._busy(paths, homeless),
             unfinished={},
-            rewriting={} if homeless else self._rewriting(),
+            rewriting={} if homeless else self._rewriting(paths),
             earlier_boot=await self._earlier_boot(question.rows),
             at_end=self._first_scan_of if at_end else frozenset(),
             now_ns=self.now_ns(),
@@ -290,21 +292,24 @@ class Inquiries:
             if (tracked := self._open.at.get(path)) is not None
         }
 
-    def _busy(self, homeless: Position | None) -> dict[str, list[Position]]:
-        """The rows of all open files by path, less the one whose content left its file."""
-        busy: dict[str, list[Position]] = {}
-        for pipeline in self._open.pipelines:
-            if homeless is None or pipeline.position.id != homeless.id:
-                busy.setdefault(pipeline.file.path, []).append(pipeline.position)
-        return busy
+    def _busy(self, paths: Collection[str], homeless: Position | None) -> dict[str, list[Position]]:
+        """By path, the rows of its open files, less the one whose content left its file."""
+        return {
+            path: [
+                pipeline.position
+                for tracked in self._open.of_path(path)
+                for pipeline in tracked.pipelines.values()
+                if homeless is None or pipeline.position.id != homeless.id
+            ]
+            for path in paths
+        }
 
-    def _rewriting(self) -> dict[str, set[str]]:
+    def _rewriting(self, paths: Collection[str]) -> dict[str, set[str]]:
         """By path, the destinations that begin one of its files anew."""
-        rewriting: dict[str, set[str]] = {}
-        for tracked in self._open.values():
-            if tracked.rewriting:
-                rewriting.setdefault(tracked.file.path, set()).update(tracked.rewriting)
-        return rewriting
+        return {
+            path: {each for tracked in self._open.of_path(path) for each in tracked.rewriting}
+            for path in paths
+        }
 
     def _unfinished(self, suspects: Collection[Suspect]) -> dict[str, list[int]]:
         """By path, descriptors of plain rotated files whose archive may be among the suspects.
@@ -314,10 +319,10 @@ class Inquiries:
         packed = {suspect.lineage for suspect in suspects if compression(suspect.path)}
         unfinished: dict[str, list[int]] = {}
         try:
-            for tracked in self._open.values() if packed else ():
-                file = tracked.file
-                if file.path in packed and file.final_since is not None and not file.packed:
-                    unfinished.setdefault(file.path, []).append(os.dup(file.fd))
+            for path in packed:
+                for file in (tracked.file for tracked in self._open.of_path(path)):
+                    if file.final_since is not None and not file.packed:
+                        unfinished.setdefault(path, []).append(os.dup(file.fd))
         except OSError as error:
             _close_all(unfinished)
             raise ReadError(f"compare archives with open files: {explain(error)}") from error

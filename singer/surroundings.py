@@ -16,7 +16,7 @@ from typing import Any
 from singer.agenda import Agenda
 from singer.base.config import Rotated, StreamConfig
 from singer.base.ports import PositionStore
-from singer.base.position import READ_TO_END, Position
+from singer.base.position import READ_TO_END, FileIdentity, Position
 from singer.dormants import Dormants
 from singer.files.census import Key
 from singer.files.finding import Suspect
@@ -102,15 +102,12 @@ class Surroundings:
         inodes = sorted({inode for _, inode in suspects})
         rows = await self._store.lookup(self._config.name, inodes)
         self._drop_finished(suspects, rows)
-        known = {
-            *((suspect.stat.inode, suspect.stat.birth_ns) for suspect in suspects.values()),
-            *((key[1], tracked.stat.birth_ns) for key, tracked in self._open.items()),
-            *((key[1], dormant.birth_ns) for key, dormant in self._dormants.items()),
-        }
+        suspected = {(suspect.stat.inode, suspect.stat.birth_ns) for suspect in suspects.values()}
         orphans = [
             row
             for row in (row for rows_of_path in by_path.values() for row in rows_of_path)
-            if (row.identity.inode, row.identity.birth_ns) not in known
+            if (row.identity.inode, row.identity.birth_ns) not in suspected
+            and not self._is_known(row.identity)
             and row.destination in self._destinations
             # What cannot be seen now may be where it was.
             and not self._blind & {os.path.dirname(row.path), *self._config.rotated_dirs}
@@ -133,6 +130,13 @@ class Surroundings:
             inodes.update(sighting.stat.inode for sighting in listing.sightings)
         inodes.update(tracked.file.identity.inode for tracked in self._open.values())
         return {row.id for row in await self._store.lookup(self._config.name, sorted(inodes))}
+
+    def _is_known(self, identity: FileIdentity) -> bool:
+        """Whether a row's file is open, or was closed at rest."""
+        inode, birth_ns = identity.inode, identity.birth_ns
+        return any(t.stat.birth_ns == birth_ns for t in self._open.with_inode(inode)) or any(
+            dormant.birth_ns == birth_ns for dormant in self._dormants.with_inode(inode)
+        )
 
     async def _past(
         self,
@@ -213,8 +217,10 @@ class Surroundings:
         """All regular files of some directories."""
         found: list[Sighting] = []
         self._blind.clear()
-        for directory in sorted(directories):
-            listing = await self._lookout.in_thread(self._walker.list_directory, directory)
+        listings = await self._lookout.in_thread(
+            self._walker.list_directories, set(directories), self._lookout.census.tree
+        )
+        for directory, listing in listings.items():
             # A directory for rotated files of which nothing is there may be a mount that is not.
             if listing.fault or (directory in self._config.rotated_dirs and not listing.sightings):
                 self._blind.add(directory)
