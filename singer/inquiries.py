@@ -17,7 +17,7 @@ from singer.agenda import Agenda
 from singer.base.backoff import Backoff
 from singer.base.config import Start, StreamConfig
 from singer.base.errors import ReadError, StateError
-from singer.base.events import FileGone, ScanFailed
+from singer.base.events import FileFound, FileGone, ScanFailed
 from singer.base.ports import PositionStore
 from singer.base.position import Position
 from singer.descriptors import Descriptors
@@ -44,7 +44,7 @@ _ROTATION_SECONDS: Final = 0.005
 #: How soon to look again when the system had no descriptor left.
 _DESCRIPTOR_SECONDS: Final = 0.1
 #: Files that are asked about at once: each is held open until its row is on disk.
-_ASKED_AT_ONCE: Final = 256
+_ASKED_AT_ONCE: Final = 512
 
 #: Begins to read a file from its rows, by destination; takes the descriptor over, or raises.
 Admit: TypeAlias = Callable[[Finding, Mapping[str, Position]], None]
@@ -91,6 +91,7 @@ class Inquiries:
         self._backoff = Backoff(*_STORE_BACKOFF_SECONDS)
         self._first_scan_of: frozenset[str] | None = None
         self._since_ns: int | None = None  # when the stream was first looked at
+        self._told: set[Key] = set()  # were found, and wait for a descriptor
 
     @property
     def begun(self) -> bool:
@@ -183,6 +184,7 @@ class Inquiries:
                     raise
                 again |= findings.unsettled
                 self._note(findings)
+                self._tell(findings.found, entries)
                 # What a file that begins anew needs is opened whatever the ceiling: it would wait
                 # for others that wait for theirs.
                 kept = self._keep_what_fits if homeless is None else self._keep
@@ -213,6 +215,8 @@ class Inquiries:
             raise
         finally:
             self.admitting = 0
+            if not self._agenda.waiting_files:
+                self._told.clear()
         return again, refused
 
     async def _answer(self, portion: Inquiry) -> Findings:
@@ -376,6 +380,23 @@ class Inquiries:
                 )
             )
 
+    def _tell(self, found: Iterable[Finding], entries: Mapping[tuple[int, str], Position]) -> None:
+        """Say which files were found, once for those that have to wait."""
+        for finding in found:
+            if finding.key in self._told or finding.is_finished:
+                continue
+            for destination, entry in finding.entries.items():
+                self._services.emit(
+                    FileFound(
+                        stream=self._config.name,
+                        destination=destination,
+                        path=finding.suspect.path,
+                        offset=entries[finding.fd, destination].offset,
+                        size=finding.stat.size,
+                        verdict=entry.verdict.value,
+                    )
+                )
+
     def _keep(
         self, found: Iterable[Finding], entries: Mapping[tuple[int, str], Position]
     ) -> Iterator[tuple[Finding, dict[str, Position]]]:
@@ -397,7 +418,9 @@ class Inquiries:
         for path, files in lineages.items():
             files.sort(key=_age)
             yield from self._keep(files[:room], entries)
+            self._told.difference_update(finding.key for finding in files[:room])
             for finding in files[room:]:
+                self._told.add(finding.key)
                 self.close(finding)
             if files[room:]:
                 self._agenda.wait(path, len(files[room:]))
@@ -432,7 +455,7 @@ def _portions(
         by_path.setdefault(row.path, ([], []))[1].append(row)
     some: list[Suspect] = []
     bereft: list[Position] = []
-    for files, rows in by_path.values():
+    for _, (files, rows) in sorted(by_path.items()):  # files of one directory are opened faster
         some += files
         bereft += rows
         if len(some) >= _ASKED_AT_ONCE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from singer.base.position import Position
+from singer.base.position import READ_TO_END, Position
 from singer.files.census import Key
 from singer.files.identity import Verdict
 from singer.files.siblings import Compression
@@ -61,3 +61,10 @@ class Finding:
     def is_new(self) -> bool:
         """Whether no destination has read any of it."""
         return all(entry.verdict is Verdict.NEW for entry in self.entries.values())
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is an archive that every destination has read to its end."""
+        return self.packed is not None and all(
+            entry.position.resume == READ_TO_END for entry in self.entries.values()
+        )
