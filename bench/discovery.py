@@ -17,9 +17,9 @@ _SPACING_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discovery:
-    """`found_seconds` from the agent's start until the last file was taken on, `delivered_seconds`
-    until each one's line was acknowledged; `created_ms` from creation to acknowledgement,
-    ascending.
+    """`found_seconds` from the agent's start until the row of the last file was on disk,
+    `delivered_seconds` until each one's line was acknowledged; `created_ms` from creation to
+    acknowledgement, ascending.
     """
 
     files: int

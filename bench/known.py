@@ -18,7 +18,7 @@ class Known:
 
     files: int
     active: int
-    found_seconds: float  #: by an agent that knows none, until the last was taken on
+    found_seconds: float  #: by an agent that knows none, until the last row was on disk
     core_share: float
     resident_bytes: int
     latency_ms: tuple[float, ...]  #: ascending

@@ -1,7 +1,7 @@
 """The agent with an ear for its progress: `python -m bench.probe CONFIG OUT`.
 
 Runs the whole agent as `singer run` does. OUT gets lines of `WHAT MONOTONIC_NS END PATH` (the
-clock of all processes of the machine): `started`, `found` when a file was taken on, and
+clock of all processes of the machine): `started`, `found` when a file's row was on disk, and
 `acknowledged` when everything of it before offset END is.
 """
 

@@ -25,7 +25,7 @@ class Progress:
 
     def __init__(self, path: str) -> None:
         self.started_ns = 0
-        self.found_ns: dict[str, int] = {}  #: by path, when it was taken on
+        self.found_ns: dict[str, int] = {}  #: by path, when its row was on disk
         self._path = path
         self._offset = 0
         self._moments: dict[str, list[int]] = defaultdict(list)

@@ -16,6 +16,7 @@ class Agenda:
         self._now: set[str] = set()
         self._later: set[str] = set()
         self._waiting: dict[str, int] = {}  # how many files of each path, in order
+        self._waiting_files = 0
 
     def ask(self, paths: Iterable[str]) -> None:
         """Ask about all files of these paths with the next look."""
@@ -37,10 +38,11 @@ class Agenda:
         may want more.
         """
         taken, self._now = self._now, set()
-        for path in list(self._waiting):
-            if room <= 0:
-                break
-            room -= self._waiting.pop(path)
+        while room > 0 and self._waiting:
+            path = next(iter(self._waiting))
+            files = self._waiting.pop(path)
+            self._waiting_files -= files
+            room -= files
             taken.add(path)
         return taken
 
@@ -48,6 +50,7 @@ class Agenda:
 
     def wait(self, path: str, files: int) -> None:
         """There is no descriptor for so many files of this path."""
+        self._waiting_files += files - self._waiting.get(path, 0)
         self._waiting[path] = files
 
     def waits(self, path: str) -> bool:
@@ -57,4 +60,4 @@ class Agenda:
     @property
     def waiting_files(self) -> int:
         """How many files wait for a descriptor."""
-        return sum(self._waiting.values())
+        return self._waiting_files

@@ -8,16 +8,12 @@ space, those deleted longest ago are given up, read or not. Loop thread only.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Final, Protocol
+from typing import Protocol
 
 from singer.base.events import DescriptorsHeld, Emit
-
-#: Closing one at a time would look at all the others each time.
-_CLOSED_AT_ONCE: Final = 64
+from singer.files.census import Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +33,12 @@ class Holder(Protocol):
         """How many."""
         ...
 
-    def idle_files(self) -> Iterable[tuple[float, Callable[[], None]]]:
-        """Since when (loop time) each file is idle, and how to close it."""
+    def idle_files(self) -> Iterable[tuple[float, Key]]:
+        """Since when (loop time) files are idle that may be closed."""
+        ...
+
+    def close_idle(self, since: float, key: Key) -> None:
+        """Close a file, if it has been idle since then."""
         ...
 
     def deleted_files(self) -> Iterable[Deleted]:
@@ -58,6 +58,9 @@ class Descriptors:
         self._max_deleted_bytes = max_deleted_bytes
         self._ceiling = max_open  # less while the process, or the machine, gives no more
         self._holders: list[Holder] = []
+        # Since when each was idle, at the last look at all of them, the longest last. Whoever came
+        # to rest after that look comes after them, so they are used up before the next.
+        self._idle: list[tuple[float, int, Key]] = []
         self._told: DescriptorsHeld | None = None
 
     def add(self, holder: Holder) -> None:
@@ -66,14 +69,17 @@ class Descriptors:
 
     def room_for(self, wanted: int) -> int:
         """How many of `wanted` more files may be opened, after idle ones were closed for them."""
-        room = self._ceiling - self._open
-        if room < wanted:
-            idle = [each for holder in self._holders for each in holder.idle_files()]
-            count = max(wanted - room, _CLOSED_AT_ONCE)
-            for _, close in heapq.nsmallest(count, idle, key=itemgetter(0)):
-                close()
-            room = self._ceiling - self._open
-        return max(0, min(wanted, room))
+        if not self._close_idle(wanted):
+            self._idle = sorted(
+                (
+                    (since, number, key)
+                    for number, holder in enumerate(self._holders)
+                    for since, key in holder.idle_files()
+                ),
+                reverse=True,
+            )
+            self._close_idle(wanted)
+        return max(0, min(wanted, self._ceiling - self._open))
 
     def refused(self) -> None:
         """The kernel gave no more: until the next review, no more than now are opened."""
@@ -95,6 +101,13 @@ class Descriptors:
         if held != self._told:
             self._told = held
             self._emit(held)
+
+    def _close_idle(self, wanted: int) -> bool:
+        """Close files until there is room for so many more; whether there is."""
+        while self._idle and self._ceiling - self._open < wanted:
+            since, number, key = self._idle.pop()
+            self._holders[number].close_idle(since, key)
+        return self._ceiling - self._open >= wanted
 
     @property
     def _open(self) -> int:

@@ -5,10 +5,11 @@ Owns what is remembered of them, and the watches that tell of growth. Loop threa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from singer.files.census import Key
+from singer.files.keyed import Keyed
 from singer.files.stat import FileStat, stat_path
 from singer.files.wakeup import Wakeup
 
@@ -33,26 +34,17 @@ class Dormant:
         )
 
 
-class Dormants(Mapping[Key, Dormant]):
+class Dormants(Keyed[Dormant]):
     """The closed files of one stream. `stirred` is told, once, that one may have changed.
 
     `at`  by path, the one that is there
     """
 
     def __init__(self, wakeup: Wakeup, stirred: Callable[[Dormant], None]) -> None:
+        super().__init__()
         self.at: dict[str, Key] = {}
         self._wakeup = wakeup
         self._stirred = stirred
-        self._files: dict[Key, Dormant] = {}
-
-    def __getitem__(self, key: Key) -> Dormant:
-        return self._files[key]
-
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self._files)
-
-    def __len__(self) -> int:
-        return len(self._files)
 
     def add(
         self, key: Key, path: str, seen_at: str, stat: FileStat, *, fd: int | None = None
@@ -66,7 +58,7 @@ class Dormants(Mapping[Key, Dormant]):
             mtime_ns=stat.mtime_ns,
         )
         self.forget(key)
-        self._files[key] = dormant
+        self._put(key, dormant)
         if path == seen_at:
             self.at[path] = key
         if fd is not None:
@@ -76,7 +68,7 @@ class Dormants(Mapping[Key, Dormant]):
 
     def forget(self, key: Key) -> None:
         """It is open, or no more what it was."""
-        dormant = self._files.pop(key, None)
+        dormant = self._pop(key)
         if dormant is not None:
             self._wakeup.disarm(dormant)
             if self.at.get(dormant.path) == key:

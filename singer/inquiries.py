@@ -17,7 +17,7 @@ from singer.agenda import Agenda
 from singer.base.backoff import Backoff
 from singer.base.config import Start, StreamConfig
 from singer.base.errors import ReadError, StateError
-from singer.base.events import FileGone, ScanFailed
+from singer.base.events import FileFound, FileGone, ScanFailed
 from singer.base.ports import PositionStore
 from singer.base.position import Position
 from singer.descriptors import Descriptors
@@ -45,7 +45,7 @@ _ROTATION_SECONDS: Final = 0.005
 #: How soon to look again when the system had no descriptor left.
 _DESCRIPTOR_SECONDS: Final = 0.1
 #: Files that are asked about at once: each is held open until its row is on disk.
-_ASKED_AT_ONCE: Final = 256
+_ASKED_AT_ONCE: Final = 512
 
 #: Begins to read a file from its rows, by destination; takes the descriptor over, or raises.
 Admit: TypeAlias = Callable[[Finding, Mapping[str, Position]], None]
@@ -92,6 +92,7 @@ class Inquiries:
         self._backoff = Backoff(*_STORE_BACKOFF_SECONDS)
         self._first_scan_of: frozenset[str] | None = None
         self._since_ns: int | None = None  # when the stream was first looked at
+        self._told: set[Key] = set()  # were found, and wait for a descriptor
 
     @property
     def begun(self) -> bool:
@@ -186,6 +187,7 @@ class Inquiries:
                     raise
                 again |= findings.unsettled
                 self._note(findings)
+                self._tell(findings.found, entries)
                 # What a file that begins anew needs is opened whatever the ceiling: it would wait
                 # for others that wait for theirs.
                 kept = self._keep_what_fits if homeless is None else self._keep
@@ -202,8 +204,9 @@ class Inquiries:
                 self._since_ns = self._since_ns or self.now_ns()
             self._first_scan_of = frozenset()
             self._positions_lost = False  # from here on there is a past
-            self._agenda.ask(again)
-            self._lookout.look_soon(*map(os.path.dirname, again))
+            if again:
+                self._agenda.ask(again)
+                self._lookout.look_soon(*map(os.path.dirname, again))
             admitted.sort(key=lambda each: _age(each[0]))
             while admitted:
                 self._admit(*admitted[0])
@@ -215,6 +218,8 @@ class Inquiries:
             raise
         finally:
             self.admitting = 0
+            if not self._agenda.waiting_files:
+                self._told.clear()
         return again, refused
 
     async def _answer(self, portion: Inquiry) -> Findings:
@@ -265,6 +270,7 @@ class Inquiries:
         """What is asked of every portion of the suspects."""
         at_end = self._config.start is Start.END and not self._positions_lost
         assert self._first_scan_of is not None
+        paths = {suspect.lineage for suspect in question.suspects.values()}
         return Inquiry(
             stream=self._config.name,
             destinations=tuple(sorted(destinations)),  # rows come in the same order every time
@@ -272,10 +278,10 @@ class Inquiries:
             rows=question.rows,
             orphans=(),
             live=self._live(question),
-            copies=frozenset().union(*self.copies.values()),
-            busy=self._busy(homeless),
+            copies=frozenset().union(*(self.copies.get(path, ()) for path in paths)),
+            busy=self._busy(paths, homeless),
             unfinished={},
-            rewriting={} if homeless else self._rewriting(),
+            rewriting={} if homeless else self._rewriting(paths),
             earlier_boot=await self._earlier_boot(question.rows),
             at_end=self._first_scan_of if at_end else frozenset(),
             now_ns=self.now_ns(),
@@ -294,21 +300,24 @@ class Inquiries:
                 live[path] = Live(key=(identity.device, identity.inode), read=tuple(rows))
         return live
 
-    def _busy(self, homeless: Position | None) -> dict[str, list[Position]]:
-        """The rows of all open files by path, less the one whose content left its file."""
-        busy: dict[str, list[Position]] = {}
-        for pipeline in self._open.pipelines:
-            if homeless is None or pipeline.position.id != homeless.id:
-                busy.setdefault(pipeline.file.path, []).append(pipeline.position)
-        return busy
+    def _busy(self, paths: Collection[str], homeless: Position | None) -> dict[str, list[Position]]:
+        """By path, the rows of its open files, less the one whose content left its file."""
+        return {
+            path: [
+                pipeline.position
+                for tracked in self._open.of_path(path)
+                for pipeline in tracked.pipelines.values()
+                if homeless is None or pipeline.position.id != homeless.id
+            ]
+            for path in paths
+        }
 
-    def _rewriting(self) -> dict[str, set[str]]:
+    def _rewriting(self, paths: Collection[str]) -> dict[str, set[str]]:
         """By path, the destinations that begin one of its files anew."""
-        rewriting: dict[str, set[str]] = {}
-        for tracked in self._open.values():
-            if tracked.rewriting:
-                rewriting.setdefault(tracked.file.path, set()).update(tracked.rewriting)
-        return rewriting
+        return {
+            path: {each for tracked in self._open.of_path(path) for each in tracked.rewriting}
+            for path in paths
+        }
 
     def _unfinished(self, suspects: Collection[Suspect]) -> dict[str, list[Unfinished]]:
         """By path, the open plain rotated files whose archive may be among the suspects.
@@ -318,12 +327,13 @@ class Inquiries:
         packed = {suspect.lineage for suspect in suspects if compression(suspect.path)}
         unfinished: dict[str, list[Unfinished]] = {}
         try:
-            for tracked in self._open.values() if packed else ():
-                file = tracked.file
-                if file.path in packed and file.final_since is not None and not file.packed:
-                    rows = tuple(pipeline.position for pipeline in tracked.pipelines.values())
-                    plain = Unfinished(fd=os.dup(file.fd), rows=rows)
-                    unfinished.setdefault(file.path, []).append(plain)
+            for path in packed:
+                for tracked in self._open.of_path(path):
+                    file = tracked.file
+                    if file.final_since is not None and not file.packed:
+                        rows = tuple(pipeline.position for pipeline in tracked.pipelines.values())
+                        plain = Unfinished(fd=os.dup(file.fd), rows=rows)
+                        unfinished.setdefault(path, []).append(plain)
         except OSError as error:
             _close_all(unfinished)
             raise ReadError(f"compare archives with open files: {explain(error)}") from error
@@ -377,6 +387,23 @@ class Inquiries:
                 )
             )
 
+    def _tell(self, found: Iterable[Finding], entries: Mapping[tuple[int, str], Position]) -> None:
+        """Say which files were found, once for those that have to wait."""
+        for finding in found:
+            if finding.key in self._told or finding.is_finished:
+                continue
+            for destination, entry in finding.entries.items():
+                self._services.emit(
+                    FileFound(
+                        stream=self._config.name,
+                        destination=destination,
+                        path=finding.suspect.path,
+                        offset=entries[finding.fd, destination].offset,
+                        size=finding.stat.size,
+                        verdict=entry.verdict.value,
+                    )
+                )
+
     def _keep(
         self, found: Iterable[Finding], entries: Mapping[tuple[int, str], Position]
     ) -> Iterator[tuple[Finding, dict[str, Position]]]:
@@ -398,7 +425,9 @@ class Inquiries:
         for path, files in lineages.items():
             files.sort(key=_age)
             yield from self._keep(files[:room], entries)
+            self._told.difference_update(finding.key for finding in files[:room])
             for finding in files[room:]:
+                self._told.add(finding.key)
                 self.close(finding)
             if files[room:]:
                 self._agenda.wait(path, len(files[room:]))
@@ -433,7 +462,7 @@ def _portions(
         by_path.setdefault(row.path, ([], []))[1].append(row)
     some: list[Suspect] = []
     bereft: list[Position] = []
-    for files, rows in by_path.values():
+    for _, (files, rows) in sorted(by_path.items()):  # files of one directory are opened faster
         some += files
         bereft += rows
         if len(some) >= _ASKED_AT_ONCE:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -25,9 +26,9 @@ from singer.services import Services
 
 #: After a directory event, wait this long for its neighbours: a rotation is several events.
 _HINT_SECONDS: Final = 0.005
-#: At most this share of the time is spent on looking at directories because of events.
+#: At most this share of a core is spent on listing directories because of events.
 _HINT_DUTY: Final = 0.2
-#: A look that took long waited for a disk: that is no reason to look away for as long.
+#: But a rotation is not kept waiting for longer, however large its directory is.
 _HINT_PAUSE_SECONDS: Final = 0.2
 #: First and longest wait after a look that failed for a reason of ours.
 _BACKOFF_SECONDS: Final = (0.2, 30.0)
@@ -129,9 +130,8 @@ class Lookout:
             except TimeoutError:
                 break
             await asyncio.sleep(_HINT_SECONDS)
-            begun = loop.time()
-            await self._look_at(self._take_hints())
-            pause_seconds = (loop.time() - begun) * (1 / _HINT_DUTY - 1)
+            cpu_seconds = await self._look_at(self._take_hints())
+            pause_seconds = cpu_seconds * (1 / _HINT_DUTY - 1)
             await asyncio.sleep(min(pause_seconds, _HINT_PAUSE_SECONDS))
 
     def _take_hints(self) -> set[str]:
@@ -154,7 +154,11 @@ class Lookout:
         self._mind(walk)
         await self._hand_on(changes, set(), everywhere=True)
 
-    async def _look_at(self, directories: set[str]) -> None:
+    async def _look_at(self, directories: set[str]) -> float:
+        """Look at these directories, and report; the CPU seconds that the look itself took."""
+        if not directories:
+            await self._hand_on({}, set(), everywhere=False)
+            return 0.0
         seen = await self.in_thread(
             _look, self._walker, self.census.tree, directories, self.directories
         )
@@ -167,6 +171,7 @@ class Lookout:
             self._mind(walk)
         changes = self.census.see(seen.directories, seen.tree)
         await self._hand_on(changes, rotated, everywhere=False)
+        return seen.cpu_seconds
 
     async def _hand_on(self, changes: Changes, rotated: set[str], *, everywhere: bool) -> None:
         """Report, with what a report that failed did not come to."""
@@ -199,22 +204,24 @@ class _Seen:
     `tree`         the files in them that match
     `beside`       by directory that was asked for, the paths of the files that do not
     `walks`        below the new ones
+    `cpu_seconds`  what all that took
     """
 
     directories: set[str]
     tree: Tree
     beside: dict[str, frozenset[str]]
     walks: list[Walk]
+    cpu_seconds: float
 
 
 def _look(walker: Walker, known: Tree, directories: set[str], entered: frozenset[str]) -> _Seen:
     """Blocks: for a thread. `entered` are the directories that are known."""
+    begun = time.thread_time()
     looked = set(directories)
     tree: dict[str, Files] = {}
     beside: dict[str, frozenset[str]] = {}
     walks: list[Walk] = []
-    for directory in directories:
-        listing = walker.list_directory(directory, known)
+    for directory, listing in walker.list_directories(directories, known).items():
         files: dict[str, FileStat] = {}
         others: set[str] = set()
         for path, stat in listing.sightings:
@@ -230,4 +237,10 @@ def _look(walker: Walker, known: Tree, directories: set[str], entered: frozenset
             walks.append(walk)
             looked |= walk.directories
             tree |= walk.tree
-    return _Seen(directories=looked, tree=tree, beside=beside, walks=walks)
+    return _Seen(
+        directories=looked,
+        tree=tree,
+        beside=beside,
+        walks=walks,
+        cpu_seconds=time.thread_time() - begun,
+    )

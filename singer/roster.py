@@ -7,11 +7,12 @@ of who is to be opened. Loop thread only.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from singer.base.events import FileRotated
 from singer.files.census import Changes, Key
+from singer.files.keyed import Keyed
 from singer.files.openfile import OpenFile
 from singer.files.stat import FileStat
 from singer.files.walk import Sighting, Walker
@@ -55,7 +56,7 @@ class Tracked:
             pipeline.wake()
 
 
-class Roster(Mapping[Key, Tracked]):
+class Roster(Keyed[Tracked]):
     """The open files of one stream.
 
     `at`        by path, the one that is there now
@@ -64,6 +65,7 @@ class Roster(Mapping[Key, Tracked]):
     """
 
     def __init__(self, stream: str, services: Services, lookout: Lookout, walker: Walker) -> None:
+        super().__init__()
         self.at: dict[str, Tracked] = {}
         self.youngest: dict[str, Tracked] = {}
         self.unseen: set[Key] = set()
@@ -71,26 +73,23 @@ class Roster(Mapping[Key, Tracked]):
         self._services = services
         self._lookout = lookout
         self._walker = walker
-        self._files: dict[Key, Tracked] = {}
-
-    def __getitem__(self, key: Key) -> Tracked:
-        return self._files[key]
-
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self._files)
-
-    def __len__(self) -> int:
-        return len(self._files)
+        self._of_path: dict[str, tuple[Tracked, ...]] = {}
 
     @property
     def pipelines(self) -> Iterator[Pipeline]:
         """All pipelines."""
         return (p for tracked in self.values() for p in tracked.pipelines.values())
 
+    def of_path(self, path: str) -> Sequence[Tracked]:
+        """The open files that belong to a path, its rotated ones included."""
+        return self._of_path.get(path, ())
+
     def enter(self, tracked: Tracked, *, current: bool) -> None:
         """A file is open; `current`: it is at its path."""
         path = tracked.file.path
-        self._files[tracked.file.key] = tracked
+        if tracked.file.key not in self:
+            self._put(tracked.file.key, tracked)
+            self._join(tracked)
         young = self.youngest.get(path)
         if current or young is None or young.file.final_since is not None:
             self.youngest[path] = tracked
@@ -101,8 +100,10 @@ class Roster(Mapping[Key, Tracked]):
 
     def leave(self, key: Key) -> None:
         """Close a file."""
-        tracked = self._files.pop(key)
+        tracked = self[key]
         path = tracked.file.path
+        self._pop(key)
+        self._part(tracked)
         self.unseen.discard(key)
         if self.youngest.get(path) is tracked:
             del self.youngest[path]
@@ -158,7 +159,9 @@ class Roster(Mapping[Key, Tracked]):
         self.unseen.discard(file.key)
         file.seen_at = sighting.path
         if sighting.path != file.path and sighting.path in self.at:
+            self._part(tracked)
             file.path = sighting.path  # swapped with another file of the stream
+            self._join(tracked)
         if sighting.path == file.path:
             self._revive(tracked)
         else:
@@ -166,6 +169,18 @@ class Roster(Mapping[Key, Tracked]):
         if sighting.stat != tracked.stat:
             tracked.stat = sighting.stat
             tracked.wake()
+
+    def _join(self, tracked: Tracked) -> None:
+        path = tracked.file.path
+        self._of_path[path] = (*self.of_path(path), tracked)
+
+    def _part(self, tracked: Tracked) -> None:
+        path = tracked.file.path
+        others = tuple(each for each in self.of_path(path) if each is not tracked)
+        if others:
+            self._of_path[path] = others
+        else:
+            del self._of_path[path]
 
     def _revive(self, tracked: Tracked) -> None:
         """A file is at its path, or back there."""

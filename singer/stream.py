@@ -17,9 +17,9 @@ from typing import Final
 from singer.agenda import Agenda
 from singer.base.backoff import Backoff
 from singer.base.config import StreamConfig
-from singer.base.events import FileFound, FileGivenUp, FileLetGo, FileQuarantined, FilesWait
+from singer.base.events import FileGivenUp, FileLetGo, FileQuarantined, FilesWait
 from singer.base.ports import PositionStore
-from singer.base.position import READ_TO_END, Position
+from singer.base.position import Position
 from singer.descriptors import Deleted, Descriptors
 from singer.dormants import Dormant, Dormants, changed
 from singer.files.census import Changes, Key
@@ -181,11 +181,22 @@ class Stream:
         """How many files are open."""
         return len(self._open) + self._inquiries.admitting
 
-    def idle_files(self) -> Iterator[tuple[float, partial[None]]]:
-        """Since when files are idle that may be closed, and how to close them."""
+    def idle_files(self) -> Iterator[tuple[float, Key]]:
+        """Since when files are idle that may be closed."""
         for key, tracked in self._open.items():
             if tracked.resting and not tracked.file.deleted:
-                yield tracked.quiet_since, partial(self._retire, key)
+                yield tracked.quiet_since, key
+
+    def close_idle(self, since: float, key: Key) -> None:
+        """Close a file, if it has been idle since then."""
+        tracked = self._open.get(key)
+        if (
+            tracked is not None
+            and tracked.quiet_since == since
+            and tracked.resting
+            and not tracked.file.deleted
+        ):
+            self._retire(key)
 
     def deleted_files(self) -> Iterator[Deleted]:
         """The open files that are deleted."""
@@ -285,7 +296,7 @@ class Stream:
     def _admit(self, finding: Finding, positions: Mapping[str, Position]) -> None:
         """Begin to read a file, behind the older ones of its path."""
         suspect, services = finding.suspect, self._services
-        if finding.packed and all(p.resume == READ_TO_END for p in positions.values()):
+        if finding.is_finished:
             self._inquiries.close(finding)
             self._dormants.add(finding.key, suspect.lineage, suspect.path, finding.stat)
             return
@@ -301,16 +312,6 @@ class Stream:
         tracked = self._open.get(file.key) or Tracked(file=file, stat=finding.stat)
         for destination, entry in finding.entries.items():
             position = positions[destination]
-            services.emit(
-                FileFound(
-                    stream=self.config.name,
-                    destination=destination,
-                    path=suspect.path,
-                    offset=position.offset,
-                    size=finding.stat.size,
-                    verdict=entry.verdict.value,
-                )
-            )
             if services.breaker.quarantined(position.stream, destination, position.identity):
                 self._quarantine(tracked.file, position, finding.stat.size)
                 continue

@@ -111,15 +111,12 @@ class Surroundings:
         inodes = sorted({inode for _, inode in suspects})
         rows = await self._store.lookup(self._config.name, inodes)
         self._drop_finished(suspects, rows)
-        known = {
-            *((suspect.stat.inode, suspect.stat.birth_ns) for suspect in suspects.values()),
-            *((key[1], tracked.stat.birth_ns) for key, tracked in self._open.items()),
-        }
+        suspected = {(suspect.stat.inode, suspect.stat.birth_ns) for suspect in suspects.values()}
         orphans: list[Position] = []
         resting: dict[str, list[Position]] = {}
         for row in (row for rows_of_path in by_path.values() for row in rows_of_path):
             identity = row.identity
-            if (identity.inode, identity.birth_ns) in known:
+            if (identity.inode, identity.birth_ns) in suspected or self._is_open(identity):
                 continue
             if row.destination not in self._destinations:
                 continue
@@ -155,6 +152,11 @@ class Surroundings:
             inodes.update(sighting.stat.inode for sighting in listing.sightings)
         inodes.update(tracked.file.identity.inode for tracked in self._open.values())
         return {row.id for row in await self._store.lookup(self._config.name, sorted(inodes))}
+
+    def _is_open(self, identity: FileIdentity) -> bool:
+        """Whether a row's file is open."""
+        inode, birth_ns = identity.inode, identity.birth_ns
+        return any(tracked.stat.birth_ns == birth_ns for tracked in self._open.with_inode(inode))
 
     async def _past(
         self,
@@ -251,8 +253,10 @@ class Surroundings:
         self._blind.clear()
         self._listed.clear()
         self._seen.clear()
-        for directory in sorted(directories):
-            listing = await self._lookout.in_thread(self._walker.list_directory, directory)
+        listings = await self._lookout.in_thread(
+            self._walker.list_directories, set(directories), self._lookout.census.tree
+        )
+        for directory, listing in listings.items():
             # A directory for rotated files of which nothing is there may be a mount that is not.
             if listing.fault or (directory in self._config.rotated_dirs and not listing.sightings):
                 self._blind.add(directory)

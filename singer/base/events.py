@@ -234,7 +234,7 @@ class CommitHeldUp(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFound(Event):
-    """A file is read from `offset` on; its row is on disk."""
+    """A file is read from `offset` on, once there is a descriptor for it; its row is on disk."""
 
     stream: str
     destination: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from singer.base.position import FileIdentity, Position
+from singer.base.position import READ_TO_END, FileIdentity, Position
 from singer.files.census import Key
 from singer.files.identity import Verdict
 from singer.files.siblings import Compression
@@ -65,6 +65,13 @@ class Finding:
     def is_new(self) -> bool:
         """Whether no destination has read any of it."""
         return all(entry.verdict is Verdict.NEW for entry in self.entries.values())
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is an archive that every destination has read to its end."""
+        return self.packed is not None and all(
+            entry.position.resume == READ_TO_END for entry in self.entries.values()
+        )
 
 
 def fresh_row(

@@ -47,12 +47,14 @@ def find(path: str, roots: Container[str]) -> Spot | None:
 class Descent:
     """Opens things in the trees of roots. To be closed; one thread at a time.
 
-    The root that was used last is kept open, so that a walk takes the way to it once.
+    The root that was used last is kept open, and the directory of the file that was opened last, so
+    that a walk, or the files of a directory, take the way to them once.
     """
 
     def __init__(self, roots: Collection[str]) -> None:
         self._roots = roots
         self._root: tuple[str, int] | None = None
+        self._above: tuple[Spot, int] | None = None
         self._real_paths: dict[str, str | None] = {}
 
     def __enter__(self) -> Self:
@@ -67,10 +69,9 @@ class Descent:
         self.close()
 
     def close(self) -> None:
-        """Give the descriptor back."""
-        if self._root is not None:
-            os.close(self._root[1])
-            self._root = None
+        """Give the descriptors back."""
+        self._leave_above()
+        self._leave_root()
 
     def open(self, spot: Spot, flags: int = os.O_PATH) -> int:
         """A descriptor of the directory; `flags` are O_PATH or O_RDONLY. Raises OSError."""
@@ -82,11 +83,10 @@ class Descent:
         Raises OSError if its directory cannot be opened, and ReadError.
         """
         above, name = _split(spot)
-        directory = self.open(above)
-        try:
-            return open_in(directory, name, path)
-        finally:
-            os.close(directory)
+        if self._above is None or self._above[0] != above:
+            self._leave_above()
+            self._above = above, self.open(above)
+        return open_in(self._above[1], name, path)
 
     def stat(self, spot: Spot) -> FileStat:
         """What is there. Raises OSError."""
@@ -126,9 +126,19 @@ class Descent:
 
     def _open_root(self, root: str) -> int:
         if self._root is None or self._root[0] != root:
-            self.close()
+            self._leave_root()
             self._root = root, open_written_out(root)
         return self._root[1]
+
+    def _leave_root(self) -> None:
+        if self._root is not None:
+            os.close(self._root[1])
+            self._root = None
+
+    def _leave_above(self) -> None:
+        if self._above is not None:
+            os.close(self._above[1])
+            self._above = None
 
     def _real_path(self, root: str) -> str | None:
         """Where the root really is; None: nowhere now."""

@@ -253,36 +253,14 @@ class Walker:
 
     def list_directory(self, directory: str, known: Tree = _NO_TREE) -> Listing:
         """Look into one directory, whether a glob leads to it or not."""
-        bases = frozenset(self._bases_below(directory))
-        spot = find(directory, self._roots)
+        return self.list_directories([directory], known)[directory]
+
+    def list_directories(
+        self, directories: Collection[str], known: Tree = _NO_TREE
+    ) -> dict[str, Listing]:
+        """Look into each of these directories, in order; the way to a root is taken once."""
         with Descent(self._roots) as descent:
-            try:
-                if spot is None:
-                    fd = open_written_out(directory)
-                else:
-                    spot = self._followed(spot, descent)
-                    fd = descent.open(spot, os.O_RDONLY)
-            except OSError as error:
-                gone = isinstance(error, FileNotFoundError) or (
-                    spot is not None and spot.inner and error.errno in _VANISHED
-                )
-                return Listing(
-                    sightings=(),
-                    subdirectories=bases,
-                    fault=None if gone else _fault(directory, error),
-                    shared=not gone,
-                )
-            try:
-                if spot is None:
-                    return Listing(sightings=(), subdirectories=bases, shared=is_shared(fd))
-                found = _Found(descent, known)
-                return self._list(directory, spot, fd, bases, found)
-            except OSError as error:
-                return Listing(
-                    sightings=(), subdirectories=frozenset(), fault=_fault(directory, error)
-                )
-            finally:
-                os.close(fd)
+            return {each: self._look_into(each, descent, known) for each in sorted(directories)}
 
     # --- a walk -------------------------------------------------------------------------------
 
@@ -429,6 +407,34 @@ class Walker:
                 )
 
     # --- a listing ----------------------------------------------------------------------------
+
+    def _look_into(self, directory: str, descent: Descent, known: Tree) -> Listing:
+        bases = frozenset(self._bases_below(directory))
+        spot = find(directory, self._roots)
+        try:
+            if spot is None:
+                fd = open_written_out(directory)
+            else:
+                spot = self._followed(spot, descent)
+                fd = descent.open(spot, os.O_RDONLY)
+        except OSError as error:
+            gone = isinstance(error, FileNotFoundError) or (
+                spot is not None and spot.inner and error.errno in _VANISHED
+            )
+            return Listing(
+                sightings=(),
+                subdirectories=bases,
+                fault=None if gone else _fault(directory, error),
+                shared=not gone,
+            )
+        try:
+            if spot is None:
+                return Listing(sightings=(), subdirectories=bases, shared=is_shared(fd))
+            return self._list(directory, spot, fd, bases, _Found(descent, known))
+        except OSError as error:
+            return Listing(sightings=(), subdirectories=frozenset(), fault=_fault(directory, error))
+        finally:
+            os.close(fd)
 
     def _list(
         self, directory: str, spot: Spot, fd: int, bases: frozenset[str], found: _Found
