@@ -204,10 +204,9 @@ class Surroundings:
                 suspects[key] = replace(suspects[key], path=path, stat=stat)
                 continue
             packed = compression(sighting.path)
-            plain = there.get(sighting.path.removesuffix(packed.value)) if packed else None
-            if plain is not None and not born_before(stat, plain.birth_ns):
-                self._agenda.ask_later(base for base in bases(sighting.path) if base in paths)
-                continue  # it is being made of that one, which is read
+            plain = sighting.path.removesuffix(packed.value) if packed else None
+            if plain not in there or born_before(stat, there[plain].birth_ns):
+                plain = None
             lineage = self._lineage(sighting.path, paths) if ours(sighting) else None
             # A number may have been used again. Then a compressed file's content tells more, and a
             # birth time, where there is one, that it is another file.
@@ -217,7 +216,7 @@ class Surroundings:
             elif not (packed and lineage):
                 lineage = known or lineage
             if lineage is not None:
-                suspects[key] = Suspect(path=sighting.path, lineage=lineage, stat=stat)
+                suspects[key] = Suspect(path=sighting.path, lineage=lineage, stat=stat, plain=plain)
         return by_path
 
     def _paths_of(self, rotated: str) -> set[str]:

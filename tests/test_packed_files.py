@@ -13,7 +13,7 @@ import zstandard
 
 from singer.base.config import Rotated
 from singer.base.events import FileDamaged, FileRewritten
-from tests.support.logs import append, expect, later, lines
+from tests.support.logs import append, expect, later, lines, run_until_on_disk
 
 PACK = {
     ".gz": gzip.compress,
@@ -196,6 +196,25 @@ def test_the_copy_is_packed_under_the_name_of_a_rotated_file_that_is_still_open(
     assert [event.copied for event in agent.seen(FileRewritten)] == [True]
     lookout.start()
     expect(agent, lines(0, 80))
+
+
+def test_an_archive_beside_another_file_under_its_plain_name_is_read(rig, logs):
+    log = logs / "app.log"
+    append(log, lines(0, 30))
+    agent = rig().start()
+    expect(agent, lines(0, 30))
+    run_until_on_disk(agent, log)
+    agent.writer.up = False
+    append(log, lines(30, 60))
+    agent.run_until(lambda: agent.writer.waiting, "what is on its way")
+    agent.kill()
+    first = rotate(log)
+    append(log, lines(60, 90))
+    pack(first)
+    rotate(log)  # under the name that the archive is of
+    agent.writer.up = True
+    agent.start()
+    expect(agent, lines(0, 90))
 
 
 def test_an_archive_that_is_being_written_waits_until_it_is_whole(rig, logs):

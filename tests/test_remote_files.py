@@ -469,6 +469,8 @@ def test_the_fingerprint_is_of_what_was_delivered_not_of_what_was_sent(bench, lo
     agent = bench()
     agent.rig.writer.failing, agent.rig.writer.settled = True, 3
     agent.pipeline(log)
+    agent.rig.run_until(lambda: len(agent.arrived) >= 3, "rows of an attempt")
+    agent.rig.writer.settled = 3
     agent.rig.run_until(lambda: len(agent.arrived) >= 6, "rows of two attempts")
     kept, right = fingerprint(agent)
     assert kept == right

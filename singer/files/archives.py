@@ -8,10 +8,11 @@ long as decompressing takes; for a worker thread.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from singer.base.errors import ReadError
 from singer.base.position import (
     FINGERPRINT_BYTES,
     READ_TO_END,
@@ -59,6 +60,7 @@ class Archives:
     busy: Mapping[str, Sequence[Position]]
     unfinished: Mapping[str, Sequence[Unfinished]]
     now_ns: int
+    open: Callable[[str], int]
 
     def judge(
         self,
@@ -86,6 +88,8 @@ class Archives:
         known = [*own.values(), *lost, *busy]
         examined = examine(finding.fd, packed, (), whole=False)
         being_written = examined.length is None and examined.fault is None
+        if not own and self._is_being_made(finding, examined.head):
+            return Likeness.UNCLEAR
         if not own:
             for plain in self.unfinished.get(lineage, ()):
                 # While it has a name, it is being compressed, or was and is kept.
@@ -135,6 +139,24 @@ class Archives:
             if row is not None:
                 housed.add(row.id)
         return Likeness.OTHER
+
+    def _is_being_made(self, finding: Finding, head: bytes) -> bool:
+        """Whether it is made of a plain file that is still there, and is read itself.
+
+        Raises ReadError, OSError.
+        """
+        if finding.suspect.plain is None:
+            return False
+        try:
+            fd = self.open(finding.suspect.plain)
+        except ReadError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return False
+            raise
+        try:
+            return os.pread(fd, len(head), 0) == head
+        finally:
+            os.close(fd)
 
     def _finished(self, finding: Finding, plain: Unfinished) -> bool:
         """Whether it holds what was delivered from a plain file, or less: who compressed that read

@@ -13,11 +13,15 @@ from singer.files.stat import FileStat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """A regular file that is not open here: where it is, and the path it would belong to."""
+    """A regular file that is not open here: where it is, and the path it would belong to.
+
+    `plain` is a file beside a compressed one that it may be made of, going by its name.
+    """
 
     path: str
     lineage: str
     stat: FileStat
+    plain: str | None = None
 
     @property
     def current(self) -> bool:

@@ -154,6 +154,7 @@ class Inquiry:
             busy=self.busy,
             unfinished=self.unfinished,
             now_ns=self.now_ns,
+            open=self.open,
         )
         for finding in [f for f in found if f.packed]:
             try:
