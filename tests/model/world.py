@@ -52,17 +52,19 @@ class Style(Enum):
 class Content:
     """Bytes in the order in which they were written.
 
-    `path`     of the log they were written to
-    `header`   how many of them, at the beginning, other contents have as well
-    `cuts`     offsets at which a record may end although no line does: the end was there, without
+    `path`       of the log they were written to
+    `header`     how many of them, at the beginning, other contents have as well
+    `cuts`       offsets at which a record may end although no line does: the end was there, without
                a newline, in a file that was not at its path
-    `before`   what its file held before it was truncated
+    `before`     what its file held before it was truncated
+    `truncated`  it is gone from the file it was written to
     """
 
     path: str
     number: int
     header: int = 0
     before: Content | None = None
+    truncated: bool = False
     data: bytearray = field(default_factory=bytearray)
     cuts: set[int] = field(default_factory=set)
 
@@ -201,6 +203,7 @@ class World:
         file = self.at[path]
         before, file.content = file.content, self._content(file.content.path)
         file.content.before = before
+        before.truncated = True
 
     def lose_end(self, path: str, length: int) -> None:
         """What a power loss does to a file that was not synced."""
