@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import ChainMap
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from singer.base.position import READ_TO_END, FileIdentity, Position
 from singer.dormants import Dormants
 from singer.files.census import Key
 from singer.files.finding import Suspect
+from singer.files.likeness import Live
 from singer.files.lineage import bases, lineage_of
 from singer.files.siblings import compression
 from singer.files.threads import DeviceThreads
@@ -44,11 +45,15 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Files to be recognised, the rows for their inode numbers, and rows whose file is not seen."""
+    """Files to be recognised, the rows for their inode numbers, and rows whose file is not seen.
+
+    `closed` are, by path, the files that are there and were closed at rest.
+    """
 
     suspects: dict[Key, Suspect]
     rows: list[Position]
     orphans: list[Position]
+    closed: dict[str, Live]
 
 
 class Surroundings:
@@ -112,7 +117,7 @@ class Surroundings:
             # What cannot be seen now may be where it was.
             and not self._blind & {os.path.dirname(row.path), *self._config.rotated_dirs}
         ]
-        return Question(suspects=suspects, rows=rows, orphans=orphans)
+        return Question(suspects=suspects, rows=rows, orphans=orphans, closed=self._closed(by_path))
 
     async def present_rows(self, threads: DeviceThreads) -> set[int] | None:
         """Ids of the rows whose files exist; None if that cannot be told now. Raises StateError."""
@@ -130,6 +135,21 @@ class Surroundings:
             inodes.update(sighting.stat.inode for sighting in listing.sightings)
         inodes.update(tracked.file.identity.inode for tracked in self._open.values())
         return {row.id for row in await self._store.lookup(self._config.name, sorted(inodes))}
+
+    def _closed(self, by_path: Mapping[str, Collection[Position]]) -> dict[str, Live]:
+        closed = {}
+        for path, rows in by_path.items():
+            key = self._dormants.at.get(path)
+            if key is not None:
+                inode, birth_ns = key[1], self._dormants[key].birth_ns
+                own = (
+                    row
+                    for row in rows
+                    if (row.identity.inode, row.identity.birth_ns) == (inode, birth_ns)
+                    and row.destination in self._destinations
+                )
+                closed[path] = Live(key=key, read=tuple(own))
+        return closed
 
     def _is_known(self, identity: FileIdentity) -> bool:
         """Whether a row's file is open, or was closed at rest."""
