@@ -91,7 +91,7 @@ def probed(config: str, work: str) -> Iterator[tuple[subprocess.Popen[bytes], Pr
 
 
 def await_found(progress: Progress, paths: Iterable[str], deadline_seconds: float) -> None:
-    """Wait until each file was taken on. Raises RuntimeError."""
+    """Wait until each file's row was on disk. Raises RuntimeError."""
     left = set(paths)
 
     def done() -> bool:

@@ -79,7 +79,12 @@ class Descriptors:
                 reverse=True,
             )
             self._close_idle(wanted)
-        return max(0, min(wanted, self._ceiling - self._open))
+        return min(wanted, self.free)
+
+    @property
+    def free(self) -> int:
+        """How many more files may be opened without closing one."""
+        return max(0, self._ceiling - self._open)
 
     def refused(self) -> None:
         """The kernel gave no more: until the next review, no more than now are opened."""

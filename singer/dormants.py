@@ -5,6 +5,7 @@ Owns what is remembered of them, and the watches that tell of growth. Loop threa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -49,7 +50,10 @@ class Dormants(Keyed[Dormant]):
     def add(
         self, key: Key, path: str, seen_at: str, stat: FileStat, *, fd: int | None = None
     ) -> None:
-        """Remember a file of `path`; with a descriptor, which may be closed then, watch it."""
+        """Remember a file of `path`; with a descriptor, which may be closed then, watch it.
+
+        `stirred` is told at once if it grew between `stat` and the watch. Raises OSError.
+        """
         dormant = Dormant(
             path=path,
             seen_at=seen_at,
@@ -65,6 +69,9 @@ class Dormants(Keyed[Dormant]):
             dormant.watched = self._wakeup.arm(fd, dormant, self._stir)
             if not dormant.watched:
                 self._wakeup.disarm(dormant)
+            elif os.fstat(fd).st_size != stat.size:
+                self._wakeup.disarm(dormant)
+                self._stir(dormant)
 
     def forget(self, key: Key) -> None:
         """It is open, or no more what it was."""

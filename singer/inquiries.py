@@ -49,6 +49,9 @@ _ASKED_AT_ONCE: Final = 512
 
 #: Begins to read a file from its rows, by destination; takes the descriptor over, or raises.
 Admit: TypeAlias = Callable[[Finding, Mapping[str, Position]], None]
+#: Leaves a file alone, of which nothing is left to read, until it changes. The descriptor is not
+#: taken over.
+Lay: TypeAlias = Callable[[Finding], None]
 
 
 class Inquiries:
@@ -72,6 +75,7 @@ class Inquiries:
         open_files: Roster,
         agenda: Agenda,
         admit: Admit,
+        lay: Lay,
         positions_lost: bool,
     ) -> None:
         self.whole = True
@@ -88,6 +92,7 @@ class Inquiries:
         self._open = open_files
         self._agenda = agenda
         self._admit = admit
+        self._lay = lay
         self._positions_lost = positions_lost
         self._backoff = Backoff(*_STORE_BACKOFF_SECONDS)
         self._first_scan_of: frozenset[str] | None = None
@@ -193,6 +198,8 @@ class Inquiries:
                 kept = self._keep_what_fits if homeless is None else self._keep
                 admitted += kept(findings.found, entries)
                 self.admitting = len(admitted)
+                if not first_scan_of:
+                    self._begin_to_read(admitted)
                 refused |= findings.refused
                 if findings.refused:
                     self._descriptors.refused()
@@ -207,10 +214,7 @@ class Inquiries:
             if again:
                 self._agenda.ask(again)
                 self._lookout.look_soon(*map(os.path.dirname, again))
-            admitted.sort(key=lambda each: _age(each[0]))
-            while admitted:
-                self._admit(*admitted[0])
-                del admitted[0]
+            self._begin_to_read(admitted)
         except BaseException:
             for finding, _ in admitted:
                 self.close(finding)
@@ -221,6 +225,14 @@ class Inquiries:
             if not self._agenda.waiting_files:
                 self._told.clear()
         return again, refused
+
+    def _begin_to_read(self, admitted: list[tuple[Finding, dict[str, Position]]]) -> None:
+        """Hand files over, the oldest first; those that are left in the list were not taken."""
+        admitted.sort(key=lambda each: _age(each[0]), reverse=True)
+        while admitted:
+            self._admit(*admitted[-1])
+            admitted.pop()
+            self.admitting = len(admitted)
 
     async def _answer(self, portion: Inquiry) -> Findings:
         unfinished = self._unfinished(portion.suspects)
@@ -417,10 +429,25 @@ class Inquiries:
         """The files for which there are descriptors; the others are closed and wait.
 
         Of one path the oldest come first: a younger one must not be read before an older one.
+        Where nothing is left to read, nothing has to wait, nor be closed for it.
         """
         lineages: dict[str, list[Finding]] = {}
         for finding in found:
             lineages.setdefault(finding.suspect.lineage, []).append(finding)
+        at_rest = [
+            lineages.pop(path)
+            for path, files in list(lineages.items())
+            if all(f.is_finished or f.is_at_rest(self._destinations) for f in files)
+        ]
+        free = self._descriptors.free - sum(map(len, lineages.values()))
+        for finding in (finding for files in at_rest for finding in files):
+            self._told.discard(finding.key)
+            if finding.is_finished or free <= 0:
+                self._lay(finding)
+                self.close(finding)
+            else:
+                free -= 1
+                yield from self._keep([finding], entries)
         room = self._descriptors.room_for(sum(map(len, lineages.values())))
         for path, files in lineages.items():
             files.sort(key=_age)

@@ -102,6 +102,7 @@ class Stream:
             open_files=self._open,
             agenda=self._agenda,
             admit=self._admit,
+            lay=self._lay,
             positions_lost=positions_lost,
         )
         self._rewrites = Rewrites(
@@ -296,10 +297,6 @@ class Stream:
     def _admit(self, finding: Finding, positions: Mapping[str, Position]) -> None:
         """Begin to read a file, behind the older ones of its path."""
         suspect, services = finding.suspect, self._services
-        if finding.is_finished:
-            self._inquiries.close(finding)
-            self._dormants.add(finding.key, suspect.lineage, suspect.path, finding.stat)
-            return
         file = OpenFile(
             finding.fd,
             suspect.lineage,
@@ -321,6 +318,12 @@ class Stream:
         self._dormants.forget(file.key)
         self._open.enter(tracked, current=suspect.current)
         tracked.wake()
+
+    def _lay(self, finding: Finding) -> None:
+        """Leave a file alone, of which nothing is left to read."""
+        suspect = finding.suspect
+        fd = None if finding.remote or finding.packed else finding.fd
+        self._dormants.add(finding.key, suspect.lineage, suspect.path, finding.stat, fd=fd)
 
     def _pipeline(
         self, tracked: Tracked, position: Position, entry: Entry | None = None

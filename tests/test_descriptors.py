@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from singer.base.events import FileGivenUp, FileRotated, FilesWait
+from singer.base.events import FileFound, FileGivenUp, FileRotated, FilesWait
 from singer.files.walk import Walker
 from tests.support.logs import later
 from tests.support.rig import LoopbackWriter, Rig
@@ -372,3 +372,48 @@ def test_a_copy_that_was_seen_before_the_truncation_is_not_sent_again(rig, logs)
     os.truncate(log, 0)
     append(log, lines("b", 0, 10))
     expect(agent, lines("a", 0, 60) + lines("b", 0, 10))
+
+
+@pytest.mark.parametrize("grown", [0, 10])
+def test_a_copy_of_a_closed_file_is_not_sent_again(rig, logs, grown):
+    """copytruncate of a file that was idle for so long that it was closed."""
+    log, copy = logs / "a.log", logs / "a.log.1"
+    append(log, lines("a", 0, 50))
+    agent = rig(close_idle=0.2).start()
+    expect(agent, lines("a", 0, 50))
+    agent.run_until(lambda: not open_below(logs), "idle file closed")
+    copy.write_bytes(log.read_bytes())
+    agent.run_until(lambda: bool(agent.stream._inquiries.copies), "copy recognised")
+    append(log, lines("a", 50, 50 + grown))
+    expect(agent, lines("a", 0, 50 + grown))
+    os.truncate(log, 0)
+    append(log, lines("b", 0, 10))
+    expect(agent, lines("a", 0, 50 + grown) + lines("b", 0, 10))
+
+
+def test_a_restart_with_more_files_at_rest_than_may_be_open_lets_none_of_them_wait(rig, logs):
+    names = [f"f{n:02}" for n in range(12)]
+    for name in names:
+        append(logs / f"{name}.log", lines(name, 0, 5))
+    sent = [line for name in names for line in lines(name, 0, 5)]
+    agent = rig(max_open_files=3).start()
+    expect(agent, sent)
+    agent.stop()
+    append(logs / "f11.log", lines("f11", 5, 6))
+    agent = rig(max_open_files=3).start()
+    expect(agent, lines("f11", 5, 6))
+    assert len(open_below(logs)) == 3
+    assert not agent.seen(FilesWait)
+    append(logs / "f07.log", lines("f07", 5, 6))
+    expect(agent, lines("f11", 5, 6) + lines("f07", 5, 6))
+
+
+def test_a_file_that_waits_is_found_once(rig, logs):
+    names = [f"f{n:02}" for n in range(12)]
+    for name in names:
+        append(logs / f"{name}.log", lines(name, 0, 5))
+    agent = rig(max_open_files=3).start()
+    expect(agent, [line for name in names for line in lines(name, 0, 5)])
+    found = Counter(os.path.basename(event.path) for event in agent.seen(FileFound))
+    assert found == Counter(f"{name}.log" for name in names)
+    assert agent.seen(FilesWait)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from singer.base.position import READ_TO_END, FileIdentity, Position
@@ -71,6 +72,17 @@ class Finding:
         """Whether it is an archive that every destination has read to its end."""
         return self.packed is not None and all(
             entry.position.resume == READ_TO_END for entry in self.entries.values()
+        )
+
+    def is_at_rest(self, destinations: Collection[str]) -> bool:
+        """Whether it is a plain file that these destinations have read to its end."""
+        return (
+            self.packed is None
+            and self.entries.keys() >= set(destinations)
+            and all(
+                entry.keep and entry.position.offset == self.stat.size and not entry.position.resume
+                for entry in self.entries.values()
+            )
         )
 
 
