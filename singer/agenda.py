@@ -26,6 +26,11 @@ class Agenda:
         """Ask with the next look everywhere: it is too early, or would be too often."""
         self._later.update(paths)
 
+    @property
+    def due(self) -> bool:
+        """Whether there is something to ask with the next look."""
+        return bool(self._now)
+
     def looked_everywhere(self) -> None:
         """What was put off until now is due."""
         self._now |= self._later

@@ -8,10 +8,10 @@ disk before a file is admitted, so before its first byte is read. `files.inquiry
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 from singer.agenda import Agenda
 from singer.base.backoff import Backoff
@@ -97,6 +97,7 @@ class Inquiries:
         self._backoff = Backoff(*_STORE_BACKOFF_SECONDS)
         self._first_scan_of: frozenset[str] | None = None
         self._since_ns: int | None = None  # when the stream was first looked at
+        self._begun_ns = self.now_ns()  # before the first look: what is rotated during it is ours
         self._told: set[Key] = set()  # were found, and wait for a descriptor
 
     @property
@@ -172,43 +173,53 @@ class Inquiries:
         destinations = self._destinations if homeless is None else {homeless.destination}
         history = History(since_ns=self._since_ns, lost=self._positions_lost, first=first)
         question = await self._surroundings.look(suspects, paths, destinations, history)
+        self._agenda.ask_later(question.unseen)
         inquiry = await self._inquiry(question, destinations, homeless)
         admitted: list[tuple[Finding, dict[str, Position]]] = []
         again: set[str] = set()
         refused: set[str] = set()
+        left = list(question.suspects.values())
+        orphans: Sequence[Position] = question.orphans if homeless is None else (homeless,)
         try:
-            for some, bereft in _portions(
-                question.suspects.values(),
-                question.orphans if homeless is None else (homeless,),
-            ):
-                findings = await self._answer(replace(inquiry, suspects=some, orphans=bereft))
-                gone = tuple(row for row in findings.homeless if row.id not in question.hidden)
-                findings = replace(findings, homeless=gone)
-                try:
-                    entries = await self._make_durable(findings, homeless)
-                except BaseException:
-                    for finding in findings.found:
-                        self.close(finding)
-                    raise
-                again |= findings.unsettled
-                self._note(findings)
-                self._tell(findings.found, entries)
-                # What a file that begins anew needs is opened whatever the ceiling: it would wait
-                # for others that wait for theirs.
-                kept = self._keep_what_fits if homeless is None else self._keep
-                admitted += kept(findings.found, entries)
-                self.admitting = len(admitted)
-                if not first_scan_of:
-                    self._begin_to_read(admitted)
-                refused |= findings.refused
-                if findings.refused:
-                    self._descriptors.refused()
-                    for suspect in some:
-                        if suspect.lineage in findings.refused:
-                            self._agenda.wait(suspect.lineage, 1)  # at least
+            while True:
+                refused.clear()
+                for some, bereft in _portions(left, orphans):
+                    findings = await self._answer(replace(inquiry, suspects=some, orphans=bereft))
+                    gone = tuple(row for row in findings.homeless if row.id not in question.hidden)
+                    findings = replace(findings, homeless=gone)
+                    try:
+                        entries = await self._make_durable(findings, homeless)
+                    except BaseException:
+                        for finding in findings.found:
+                            self.close(finding)
+                        raise
+                    again |= findings.unsettled
+                    self._note(findings)
+                    self._tell(findings.found, entries)
+                    # What a file that begins anew needs is opened whatever the ceiling: it would
+                    # wait for others that wait for theirs.
+                    kept = self._keep_what_fits if homeless is None else self._keep
+                    admitted += kept(findings.found, entries)
+                    self.admitting = len(admitted)
+                    if not first_scan_of:
+                        self._begin_to_read(admitted)
+                    refused |= findings.refused
+                    if findings.refused:
+                        self._descriptors.refused()
+                        for suspect in some:
+                            if suspect.lineage in findings.refused:
+                                self._agenda.wait(suspect.lineage, 1)  # at least
+                if not (first_scan_of and refused):
+                    break
+                # What has no row when the first look is over would be history.
+                orphans = ()
+                before, left = left, [each for each in left if each.lineage in refused]
+                if len(left) == len(before):
+                    self._out_of_descriptors(len(left))
+                self._put_off(admitted)
             for destination in first_scan_of:
-                await self._store.mark_scanned(self._config.name, destination)
-                self._since_ns = self._since_ns or self.now_ns()
+                await self._store.mark_scanned(self._config.name, destination, self._begun_ns)
+                self._since_ns = self._since_ns or self._begun_ns
             self._first_scan_of = frozenset()
             self._positions_lost = False  # from here on there is a past
             if again:
@@ -226,6 +237,19 @@ class Inquiries:
                 self._told.clear()
         return again, refused
 
+    def _out_of_descriptors(self, files: int) -> NoReturn:
+        raise ReadError(
+            f"open {files} files of stream {self._config.name}: the system has no descriptors "
+            "left; raise the limit (LimitNOFILE, ulimit -n)"
+        )
+
+    def _put_off(self, admitted: list[tuple[Finding, dict[str, Position]]]) -> None:
+        """Close files whose rows are on disk, for the descriptors; they wait for others."""
+        for finding, _ in admitted:
+            self.close(finding)
+            self._agenda.wait(finding.suspect.lineage, 1)  # at least
+        admitted.clear()
+
     def _begin_to_read(self, admitted: list[tuple[Finding, dict[str, Position]]]) -> None:
         """Hand files over, the oldest first; those that are left in the list were not taken."""
         admitted.sort(key=lambda each: _age(each[0]), reverse=True)
@@ -235,12 +259,8 @@ class Inquiries:
             self.admitting = len(admitted)
 
     async def _answer(self, portion: Inquiry) -> Findings:
-        unfinished = self._unfinished(portion.suspects)
-        try:
-            asked = replace(portion, unfinished=unfinished)
-            return await self._lookout.in_thread(_answer, asked, self._walker)
-        finally:
-            _close_all(unfinished)
+        asked = replace(portion, unfinished=self._unfinished(portion.suspects))
+        return await self._lookout.in_thread(_answer, asked, self._walker)
 
     async def _begin(self) -> frozenset[str]:
         """The destinations that see the stream for the first time."""
@@ -382,7 +402,7 @@ class Inquiries:
 
     def _note(self, findings: Findings) -> None:
         """Remember what an inquiry found besides files to read, and say what is for people."""
-        self._agenda.ask_later(findings.unclear)
+        self._agenda.ask_later(findings.unclear | findings.made)
         for suspect in findings.copies:
             key = (suspect.stat.device, suspect.stat.inode)
             self.copies.setdefault(suspect.lineage, set()).add(key)
@@ -467,9 +487,12 @@ def _age(finding: Finding) -> tuple[bool, int, str]:
 
 
 def _answer(inquiry: Inquiry, walker: Walker) -> Findings:
-    """Blocks. The way to the files is taken once for all of them."""
-    with walker.opener() as open_:
-        return replace(inquiry, open=open_).answer()
+    """Blocks. The way to the files is taken once for all of them; unfinished ones are closed."""
+    try:
+        with walker.opener() as open_:
+            return replace(inquiry, open=open_).answer()
+    finally:
+        _close_all(inquiry.unfinished)
 
 
 def _close_all(unfinished: Mapping[str, Iterable[Unfinished]]) -> None:

@@ -131,6 +131,8 @@ class Stream:
         return (
             self.scanned.is_set()
             and not self._rewrites
+            and not self._taking_stock.locked()
+            and not self._agenda.due
             and not self._agenda.waiting_files
             and self._inquiries.whole
             and all(tracked.quiet for tracked in self._open.values())
@@ -203,9 +205,11 @@ class Stream:
         """The open files that are deleted."""
         for key, tracked in self._open.items():
             if tracked.file.deleted and not tracked.rewriting:
+                # Who writes to it still is not seen by looking at directories.
+                size = tracked.stat.size if tracked.file.remote else tracked.file.size()
                 yield Deleted(
                     since=tracked.file.final_since or 0.0,
-                    nbytes=tracked.stat.size,
+                    nbytes=size,
                     give_up=partial(self._give_up, key),
                 )
 
@@ -226,7 +230,7 @@ class Stream:
         if everywhere:
             await self._sweep()
             self._descriptors.review()
-            if self._inquiries.whole:
+            if self._inquiries.whole and not self._agenda.due:
                 self.scanned.set()
 
     async def _take_stock(self, changes: Changes) -> None:

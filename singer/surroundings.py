@@ -47,6 +47,7 @@ class History:
 class Question:
     """Files to be recognised, the rows for their inode numbers, and rows whose file is not seen.
 
+    `unseen` are the paths of which a directory could not be listed: to be asked about again.
     `hidden` are ids of those whose file may be there all the same: not to be forgotten. `resting`
     are, by path, the rows of closed files that are at their paths.
     """
@@ -54,6 +55,7 @@ class Question:
     suspects: dict[Key, Suspect]
     rows: list[Position]
     orphans: list[Position]
+    unseen: Collection[str]
     hidden: Collection[int]
     resting: Mapping[str, Sequence[Position]]
 
@@ -82,6 +84,7 @@ class Surroundings:
         self._dormants = dormants
         self._agenda = agenda
         self._blind: set[str] = set()  # directories that could not be listed for this question
+        self._faulty: set[str] = set()  # those that gave an error
         self._listed: set[str] = set()  # and those that could
         self._seen: set[tuple[Key, int | None]] = set()  # what is in them, and when it was born
 
@@ -128,9 +131,14 @@ class Surroundings:
             suspects=suspects,
             rows=rows,
             orphans=orphans,
+            unseen={path for path in by_path.keys() | {*asked} if self._may_have_missed(path)},
             hidden={row.id for row in orphans if self._may_be_hidden(row)},
             resting=resting,
         )
+
+    def _may_have_missed(self, path: str) -> bool:
+        """Whether a rotated file of it may be where nothing could be listed."""
+        return bool(self._faulty & {os.path.dirname(path), *self._config.rotated_dirs})
 
     def _may_be_hidden(self, row: Position) -> bool:
         """Whether its file may be where it was, and cannot be seen now."""
@@ -141,7 +149,7 @@ class Surroundings:
         # In threads of its own: one that hangs is not one that looks for files.
         in_thread = partial(threads.run, f"upkeep of stream {self._config.name}")
         inodes: set[int] = set()
-        for directory in sorted({*self._lookout.census.directories, *self._config.rotated_dirs}):
+        for directory in sorted({*self._lookout.directories, *self._config.rotated_dirs}):
             listing = await in_thread(self._walker.list_directory, directory)
             if listing.fault or (
                 not listing.sightings
@@ -151,6 +159,7 @@ class Surroundings:
                 return None
             inodes.update(sighting.stat.inode for sighting in listing.sightings)
         inodes.update(tracked.file.identity.inode for tracked in self._open.values())
+        inodes.update(inode for _, inode in self._dormants)
         return {row.id for row in await self._store.lookup(self._config.name, sorted(inodes))}
 
     def _is_open(self, identity: FileIdentity) -> bool:
@@ -251,6 +260,7 @@ class Surroundings:
         """All regular files of some directories."""
         found: list[Sighting] = []
         self._blind.clear()
+        self._faulty.clear()
         self._listed.clear()
         self._seen.clear()
         listings = await self._lookout.in_thread(
@@ -258,6 +268,8 @@ class Surroundings:
         )
         for directory, listing in listings.items():
             # A directory for rotated files of which nothing is there may be a mount that is not.
+            if listing.fault:
+                self._faulty.add(directory)
             if listing.fault or (directory in self._config.rotated_dirs and not listing.sightings):
                 self._blind.add(directory)
             else:

@@ -223,6 +223,9 @@ class PositionStore(Committer, Protocol):
         """When (wall clock ns) the first scan of this destination of a stream was recorded."""
         ...
 
-    async def mark_scanned(self, stream: str, destination: str) -> None:
-        """Record, synced, that the first scan is over: files met later are read from 0."""
+    async def mark_scanned(self, stream: str, destination: str, begun_ns: int) -> None:
+        """Record, synced, that the first scan is over, and when it began (wall clock ns).
+
+        Files met later are read from 0.
+        """
         ...

@@ -72,8 +72,8 @@ class Archives:
         """Give each destination its entry, from a row that is nowhere else or from the beginning.
 
         `rows` are by destination and inode; those of `homeless` that find their content here are
-        added to `housed`, by id. COPY, UNCLEAR: leave it alone, for good or for now. Raises
-        ReadError, OSError.
+        added to `housed`, by id. COPY, UNCLEAR, MADE: leave it alone, for good, for now, or for as
+        long as its plain file is there. Raises ReadError, OSError.
         """
         lineage, stat, packed = finding.suspect.lineage, finding.stat, finding.packed
         assert packed is not None
@@ -89,7 +89,7 @@ class Archives:
         examined = examine(finding.fd, packed, (), whole=False)
         being_written = examined.length is None and examined.fault is None
         if not own and self._is_being_made(finding, examined.head):
-            return Likeness.UNCLEAR
+            return Likeness.MADE
         if not own:
             for plain in self.unfinished.get(lineage, ()):
                 # While it has a name, it is being compressed, or was and is kept.
@@ -169,6 +169,8 @@ class Archives:
         length = examined.length
         if length is None or not plain.holds(examined.end, length):
             return False
+        if length < TAIL_BYTES and length != os.fstat(plain.fd).st_size:
+            return False  # a header that many files begin with
         for destination in self.destinations:
             fresh = fresh_row(
                 self.stream, destination, finding.suspect.lineage, _identity(finding), self.now_ns

@@ -49,6 +49,7 @@ class Findings:
     homeless: tuple[Position, ...]  #: rows whose content is nowhere any more
     copies: tuple[Suspect, ...]
     unclear: frozenset[str]
+    made: frozenset[str]  #: paths with an archive of a plain file that is there as well
     refused: frozenset[str]  #: paths for whose files there were no descriptors left
 
 
@@ -147,6 +148,7 @@ class Inquiry:
             self._drop(finding, found)
         copies: list[Suspect] = []
         unclear: set[str] = set()
+        made: set[str] = set()
         housed: set[int] = set()
         archives = Archives(
             stream=self.stream,
@@ -167,6 +169,8 @@ class Inquiry:
                 self._drop(finding, found)
                 if likeness is Likeness.COPY:
                     copies.append(finding.suspect)
+                elif likeness is Likeness.MADE:
+                    made.add(finding.suspect.lineage)
                 else:
                     unclear.add(finding.suspect.lineage)
         nowhere = tuple(
@@ -218,6 +222,7 @@ class Inquiry:
             ),
             copies=tuple(copies),
             unclear=frozenset(unclear),
+            made=frozenset(made),
             refused=frozenset(refused),
         )
 

@@ -31,6 +31,7 @@ class Likeness(Enum):
     COPY = "a copy of it"
     UNCLEAR = "too short to tell, or being written"
     MOVING = "unknown: that file is being rotated"
+    MADE = "an archive that is made of a plain file beside it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

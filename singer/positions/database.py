@@ -192,12 +192,12 @@ class Database:
 
         return self._run("read position store", job)
 
-    def mark_scanned(self, stream: str, destination: str) -> None:
+    def mark_scanned(self, stream: str, destination: str, begun_ns: int) -> None:
         """Record the first scan, synced; a later one changes nothing."""
 
         def job(connection: sqlite3.Connection) -> None:
             with transaction(connection, synced=True):
-                connection.execute(schema.MARK_SCANNED, (stream, destination, self._clock.now_ns()))
+                connection.execute(schema.MARK_SCANNED, (stream, destination, begun_ns))
 
         self._run("write position store", job)
 

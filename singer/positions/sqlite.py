@@ -246,10 +246,10 @@ class SqlitePositions:
         """When (wall clock ns) the first scan was recorded; None: never. Raises StateError."""
         return await self._call(partial(self._store.scanned, stream, destination))
 
-    async def mark_scanned(self, stream: str, destination: str) -> None:
-        """Record, synced, that the first scan is over. Raises StateError."""
+    async def mark_scanned(self, stream: str, destination: str, begun_ns: int) -> None:
+        """Record, synced, that the first scan is over, and when it began. Raises StateError."""
         async with self._writing:
-            await self._write(partial(self._store.mark_scanned, stream, destination))
+            await self._write(partial(self._store.mark_scanned, stream, destination, begun_ns))
 
     # --- inside -----------------------------------------------------------------------------
 

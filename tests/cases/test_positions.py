@@ -45,6 +45,7 @@ def test_killed_at_its_first_look_it_still_knows_what_was_there(rig, logs, unrea
     """Rotated right after: found by the row, and older files stay history."""
     log = logs / "app.log"
     append(logs / "app.log.7", lines(900, 910))
+    long_ago(logs / "app.log.7")
     append(log, lines(0, 10))
     agent = rig(start=Start.END).start()
     agent.run_until(agent.stream.scanned.is_set, "the first look")

@@ -95,8 +95,8 @@ class TestRoundTrip:
             os.makedirs(host.state)
             async with opened(os.path.join(host.state, "positions")) as store:
                 await store.sight([a_position(1), a_position(2, stream="other")])
-                await store.mark_scanned("access", "main/web")
-                await store.mark_scanned("other", "main/web")
+                await store.mark_scanned("access", "main/web", 1)
+                await store.mark_scanned("other", "main/web", 1)
 
         asyncio.run(fill())
         records = host.singer("export", "--stream", "other").records()

@@ -61,7 +61,7 @@ def test_a_stopped_broker_hands_over(kafka: KafkaCluster) -> None:
     kafka.stop(3)
     assert kafka.leaders(topic)[2] in (1, 2)
     kafka.start(3)
-    assert set(kafka.racks()) == {1, 2, 3}
+    wait_until(lambda: set(kafka.racks()) == {1, 2, 3}, 60, "three brokers again")
 
 
 def test_leaders_move_while_all_brokers_are_up(kafka: KafkaCluster) -> None:

@@ -88,7 +88,7 @@ DAMAGES = [
 
 async def a_store(path, rows=200):
     async with opened(path) as store:
-        await store.mark_scanned("access", "main/web")
+        await store.mark_scanned("access", "main/web", 1)
         return await store.sight([a_position(inode, offset=inode) for inode in range(rows)])
 
 

@@ -29,7 +29,7 @@ def fill(directory, *positions):
     async def main():
         async with opened(os.path.join(directory, "positions")) as store:
             rows = await store.sight(positions)
-            await store.mark_scanned("access", "main/web")
+            await store.mark_scanned("access", "main/web", 1)
             return rows
 
     return asyncio.run(main())

@@ -231,9 +231,8 @@ def test_the_first_scan_is_remembered_once(tmp_path):
         clock, path = Clock(), str(tmp_path / "positions")
         async with opened(path, clock=clock) as store:
             assert await store.scanned("access", "main/web") is None
-            await store.mark_scanned("access", "main/web")
-            clock.now = 200
-            await store.mark_scanned("access", "main/web")
+            await store.mark_scanned("access", "main/web", 100)
+            await store.mark_scanned("access", "main/web", 200)
         async with opened(path, clock=clock) as store:
             assert await store.scanned("access", "main/web") == 100
             assert await store.scanned("access", "canary/web") is None
@@ -250,7 +249,7 @@ def test_forgets_rows_and_destinations(tmp_path):
                 [a_position(1), a_position(2), a_position(3, destination="demo/web")]
             )
             for name in ("main/web", "demo/web"):
-                await store.mark_scanned("access", name)
+                await store.mark_scanned("access", name, 1)
             for row in rows:
                 store.advance(row.moved(9, row.tail, b"", row.identity.fingerprint, 9))
             await store.forget([rows[0].id])
