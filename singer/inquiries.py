@@ -99,6 +99,7 @@ class Inquiries:
         self._since_ns: int | None = None  # when the stream was first looked at
         self._begun_ns = self.now_ns()  # before the first look: what is rotated during it is ours
         self._told: set[Key] = set()  # were found, and wait for a descriptor
+        self._met: dict[tuple[int, int | None], str] = {}  # see `History`
 
     @property
     def begun(self) -> bool:
@@ -171,7 +172,9 @@ class Inquiries:
         """
         first_scan_of = await self._begin()
         destinations = self._destinations if homeless is None else {homeless.destination}
-        history = History(since_ns=self._since_ns, lost=self._positions_lost, first=first)
+        history = History(
+            since_ns=self._since_ns, lost=self._positions_lost, first=first, met=self._met
+        )
         question = await self._surroundings.look(suspects, paths, destinations, history)
         self._agenda.ask_later(question.unseen)
         inquiry = await self._inquiry(question, destinations, homeless)
@@ -194,6 +197,12 @@ class Inquiries:
                             self.close(finding)
                         raise
                     again |= findings.unsettled
+                    if first_scan_of:
+                        self._met |= {
+                            (suspect.stat.inode, suspect.stat.birth_ns): suspect.lineage
+                            for suspect in some
+                            if suspect.lineage in findings.unsettled
+                        }
                     self._note(findings)
                     self._tell(findings.found, entries)
                     # What a file that begins anew needs is opened whatever the ceiling: it would
@@ -222,6 +231,8 @@ class Inquiries:
                 self._since_ns = self._since_ns or self._begun_ns
             self._first_scan_of = frozenset()
             self._positions_lost = False  # from here on there is a past
+            if homeless is None and not again:
+                self._met.clear()
             if again:
                 self._agenda.ask(again)
                 self._lookout.look_soon(*map(os.path.dirname, again))
@@ -309,6 +320,7 @@ class Inquiries:
             suspects=(),
             rows=question.rows,
             orphans=(),
+            served={key: self._open[key].served for key in question.suspects if key in self._open},
             live=self._live(question),
             copies=frozenset().union(*(self.copies.get(path, ()) for path in paths)),
             busy=self._busy(paths, homeless),
@@ -422,7 +434,7 @@ class Inquiries:
     def _tell(self, found: Iterable[Finding], entries: Mapping[tuple[int, str], Position]) -> None:
         """Say which files were found, once for those that have to wait."""
         for finding in found:
-            if finding.key in self._told or finding.is_finished:
+            if finding.key in self._told or finding.is_finished(self._destinations):
                 continue
             for destination, entry in finding.entries.items():
                 self._services.emit(
@@ -457,12 +469,12 @@ class Inquiries:
         at_rest = [
             lineages.pop(path)
             for path, files in list(lineages.items())
-            if all(f.is_finished or f.is_at_rest(self._destinations) for f in files)
+            if all(self._is_read(finding) for finding in files)
         ]
         free = self._descriptors.free - sum(map(len, lineages.values()))
         for finding in (finding for files in at_rest for finding in files):
             self._told.discard(finding.key)
-            if finding.is_finished or free <= 0:
+            if finding.is_finished(self._destinations) or free <= 0:
                 self._lay(finding)
                 self.close(finding)
             else:
@@ -479,6 +491,10 @@ class Inquiries:
             if files[room:]:
                 self._agenda.wait(path, len(files[room:]))
             room = max(0, room - len(files))
+
+    def _is_read(self, finding: Finding) -> bool:
+        """Whether nothing of it is left to read, to nobody."""
+        return finding.is_finished(self._destinations) or finding.is_at_rest(self._destinations)
 
 
 def _age(finding: Finding) -> tuple[bool, int, str]:

@@ -29,10 +29,12 @@ class Tracked:
     stat: FileStat  #: from the last look
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     rewriting: set[str] = field(default_factory=set)  #: destinations that begin anew
+    left_out: set[str] = field(default_factory=set)  #: destinations it is quarantined for
 
-    def lacks(self, destinations: Collection[str]) -> bool:
-        """Whether one asking destination alone does not read it: its turn to find a copy."""
-        return len(destinations) == 1 and not self.pipelines.keys() >= set(destinations)
+    @property
+    def served(self) -> set[str]:
+        """The destinations that need not be asked about it."""
+        return self.left_out.union(self.pipelines)
 
     @property
     def quiet(self) -> bool:
@@ -87,11 +89,12 @@ class Roster(Keyed[Tracked]):
     def enter(self, tracked: Tracked, *, current: bool) -> None:
         """A file is open; `current`: it is at its path."""
         path = tracked.file.path
-        if tracked.file.key not in self:
+        fresh = tracked.file.key not in self  # else one more destination reads it
+        if fresh:
             self._put(tracked.file.key, tracked)
             self._join(tracked)
         young = self.youngest.get(path)
-        if current or young is None or young.file.final_since is not None:
+        if current or young is None or (fresh and young.file.final_since is not None):
             self.youngest[path] = tracked
         if current:
             self.at[path] = tracked

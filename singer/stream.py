@@ -314,6 +314,7 @@ class Stream:
         for destination, entry in finding.entries.items():
             position = positions[destination]
             if services.breaker.quarantined(position.stream, destination, position.identity):
+                tracked.left_out.add(destination)
                 self._quarantine(tracked.file, position, finding.stat.size)
                 continue
             tracked.pipelines[destination] = self._pipeline(tracked, position, entry)
@@ -410,7 +411,9 @@ class Stream:
         for pipeline in tracked.pipelines.values():
             pipeline.retire()
         # Where a destination is left out (quarantined), nothing says that the file is finished.
-        if not file.deleted and tracked.pipelines.keys() >= self._destinations.keys():
+        if not tracked.served.issuperset(self._destinations):
+            self._agenda.ask_later([file.path])  # somebody has still to find it
+        elif not file.deleted and not tracked.left_out:
             fd = None if file.remote else file.fd
             self._dormants.add(key, file.path, file.seen_at, stat, fd=fd)
         if file.final_since is not None:

@@ -36,11 +36,14 @@ class History:
     `since_ns`  when the stream was first looked at; None: never
     `lost`      there was a past, and its rows are gone: nothing tells them apart
     `first`     nothing is known yet of what happened while the agent did not run
+    `met`       by inode number and birth time, the paths of files that the first look of all met,
+                and that were renamed before they had a row
     """
 
     since_ns: int | None
     lost: bool
     first: bool
+    met: Mapping[tuple[int, int | None], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +205,7 @@ class Surroundings:
             listed = await self._list(directories)
             beside = self._unread(listed, destinations)
         home = {(row.identity.inode, row.identity.birth_ns): row.path for row in ours_by_row}
+        home |= history.met
         ours = self._dating(history)
         there = {s.path: s.stat for s in listed}
         for sighting in beside:
@@ -226,6 +230,8 @@ class Surroundings:
                 lineage = sighting.path  # whatever path it had before
             elif not (packed and lineage):
                 lineage = known or lineage
+            if (tracked := self._open.get(key)) is not None:
+                lineage = tracked.file.path
             if lineage is not None:
                 suspects[key] = Suspect(path=sighting.path, lineage=lineage, stat=stat, plain=plain)
         return by_path
@@ -295,7 +301,7 @@ class Surroundings:
         for sighting in sightings:
             key = (sighting.stat.device, sighting.stat.inode)
             tracked, dormant = self._open.get(key), self._dormants.get(key)
-            if (tracked is None or tracked.lacks(destinations)) and (
+            if (tracked is None or not tracked.served.issuperset(destinations)) and (
                 dormant is None or not dormant.is_same(sighting.stat)
             ):
                 found.append(sighting)

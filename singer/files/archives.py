@@ -21,6 +21,7 @@ from singer.base.position import (
     Mark,
     Position,
 )
+from singer.files.census import Key
 from singer.files.finding import Entry, Finding, fresh_row
 from singer.files.identity import Verdict
 from singer.files.likeness import Likeness
@@ -37,10 +38,10 @@ class Unfinished:
     fd: int
     rows: tuple[Position, ...]
 
-    def is_read(self, destinations: Sequence[str]) -> bool:
-        """Whether each of these destinations has all of it. Raises OSError."""
+    def read_by(self) -> set[str]:
+        """The destinations that have all of it. Raises OSError."""
         size = os.fstat(self.fd).st_size
-        return {row.destination for row in self.rows if row.offset >= size} >= {*destinations}
+        return {row.destination for row in self.rows if row.offset >= size}
 
     def begins(self, head: bytes) -> bool:
         """Whether these are its first bytes. Raises OSError."""
@@ -56,7 +57,6 @@ class Archives:
     """What is known when archives are judged; see `files.inquiry.Inquiry`."""
 
     stream: str
-    destinations: Sequence[str]
     busy: Mapping[str, Sequence[Position]]
     unfinished: Mapping[str, Sequence[Unfinished]]
     now_ns: int
@@ -65,38 +65,45 @@ class Archives:
     def judge(
         self,
         finding: Finding,
+        destinations: Sequence[str],
         rows: Mapping[tuple[str, int], Sequence[Position]],
         homeless: Sequence[Position],
         housed: set[int],
     ) -> Likeness:
-        """Give each destination its entry, from a row that is nowhere else or from the beginning.
+        """Give destinations their entries, from a row that is nowhere else or from the beginning.
 
-        `rows` are by destination and inode; those of `homeless` that find their content here are
-        added to `housed`, by id. COPY, UNCLEAR, MADE: leave it alone, for good, for now, or for as
-        long as its plain file is there. Raises ReadError, OSError.
+        Those that still read the plain file get none for now. `rows` are by destination and inode;
+        those of `homeless` that find their content here are added to `housed`, by id. COPY,
+        UNCLEAR, MADE: leave it alone, for good, for now, or for as long as its plain file is there.
+        Raises ReadError, OSError.
         """
         lineage, stat, packed = finding.suspect.lineage, finding.stat, finding.packed
         assert packed is not None
         own = {
             destination: row
-            for destination in self.destinations
+            for destination in destinations
             for row in rows.get((destination, stat.inode), ())
             if row.identity.birth_ns == stat.birth_ns
         }
         lost = [row for row in homeless if row.path == lineage and row.id not in housed]
-        busy = self.busy.get(lineage, ())
+        # Where it is open for others, their rows tell nothing of what it is to these.
+        busy = [row for row in self.busy.get(lineage, ()) if _key(row) != finding.key]
         known = [*own.values(), *lost, *busy]
         examined = examine(finding.fd, packed, (), whole=False)
         being_written = examined.length is None and examined.fault is None
         if not own and self._is_being_made(finding, examined.head):
             return Likeness.MADE
-        if not own:
-            for plain in self.unfinished.get(lineage, ()):
-                # While it has a name, it is being compressed, or was and is kept.
-                if not os.fstat(plain.fd).st_nlink and plain.begins(examined.head):
-                    if not plain.is_read(self.destinations):
-                        return Likeness.UNCLEAR
-                    if self._finished(finding, plain):
+        for plain in self.unfinished.get(lineage, ()):
+            # While it has a name, it is being compressed, or was and is kept.
+            if not os.fstat(plain.fd).st_nlink and plain.begins(examined.head):
+                read_by = plain.read_by()
+                ready = [each for each in destinations if each in read_by and each not in own]
+                destinations = [each for each in destinations if each in own or each in ready]
+                if not destinations:
+                    return Likeness.UNCLEAR
+                if ready and self._finished(finding, plain, ready):
+                    destinations = [each for each in destinations if each in own]
+                    if not destinations:
                         return Likeness.OTHER
         # Of which nothing was delivered tells nothing, and is no reason to decompress it all.
         alike = [
@@ -116,11 +123,13 @@ class Archives:
         else:
             being_written &= len(examined.head) < FINGERPRINT_BYTES
             tails = {}
-        if not own and any(row.id in tails for row in busy):
-            return Likeness.COPY
+        if any(row.id in tails for row in busy):
+            destinations = [each for each in destinations if each in own]
+            if not destinations:
+                return Likeness.OTHER if finding.entries else Likeness.COPY
         if being_written and not tails and self.now_ns - stat.mtime_ns < _PACKING_NS:
             return Likeness.UNCLEAR
-        for destination in self.destinations:
+        for destination in destinations:
             row = own.get(destination)
             if row is None or (
                 row.id not in tails
@@ -158,7 +167,7 @@ class Archives:
         finally:
             os.close(fd)
 
-    def _finished(self, finding: Finding, plain: Unfinished) -> bool:
+    def _finished(self, finding: Finding, plain: Unfinished, destinations: Sequence[str]) -> bool:
         """Whether it holds what was delivered from a plain file, or less: who compressed that read
         it before its last lines were written. Then its rows say that nothing of it is left.
 
@@ -171,7 +180,7 @@ class Archives:
             return False
         if length < TAIL_BYTES and length != os.fstat(plain.fd).st_size:
             return False  # a header that many files begin with
-        for destination in self.destinations:
+        for destination in destinations:
             fresh = fresh_row(
                 self.stream, destination, finding.suspect.lineage, _identity(finding), self.now_ns
             )
@@ -214,6 +223,10 @@ class Archives:
             head=examined.head[: row.offset],
             keep=position == row,
         )
+
+
+def _key(row: Position) -> Key:
+    return (row.identity.device, row.identity.inode)
 
 
 def _identity(finding: Finding) -> FileIdentity:

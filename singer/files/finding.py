@@ -67,11 +67,12 @@ class Finding:
         """Whether no destination has read any of it."""
         return all(entry.verdict is Verdict.NEW for entry in self.entries.values())
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether it is an archive that every destination has read to its end."""
-        return self.packed is not None and all(
-            entry.position.resume == READ_TO_END for entry in self.entries.values()
+    def is_finished(self, destinations: Collection[str]) -> bool:
+        """Whether it is an archive that these destinations have read to its end."""
+        return (
+            self.packed is not None
+            and self.entries.keys() >= set(destinations)
+            and all(entry.position.resume == READ_TO_END for entry in self.entries.values())
         )
 
     def is_at_rest(self, destinations: Collection[str]) -> bool:

@@ -24,7 +24,7 @@ from singer.files.archives import Archives, Unfinished
 from singer.files.census import Key
 from singer.files.finding import Entry, Finding, Suspect, fresh_row
 from singer.files.identity import Verdict, identify, is_copy
-from singer.files.likeness import Likeness, Live, compare
+from singer.files.likeness import Likeness, Live, compare, outdated
 from singer.files.marks import agrees, first_bytes, last_bytes, tail_agrees
 from singer.files.placement import last_line_start
 from singer.files.siblings import compression
@@ -71,7 +71,8 @@ class Inquiry:
     """The question for one stream.
 
     `rows` are all rows for the suspects' inode numbers, `orphans` rows of the suspects' paths
-    whose inode was not seen. `live` are, by path, the known files that are there; `copies`
+    whose inode was not seen. `served` are, by file, destinations that are not asked about it: it is
+    open for them. `live` are, by path, the known files that are there; `copies`
     siblings that were found to be copies of them. `busy` are, by path, the rows of all open files,
     rotated ones too, and `unfinished` the plain rotated ones among these files.
     `rewriting` are, by path, destinations that begin an open file of it anew, and ask about its
@@ -85,6 +86,7 @@ class Inquiry:
     suspects: Sequence[Suspect]
     rows: Iterable[Position]
     orphans: Iterable[Position]
+    served: Mapping[Key, Collection[str]]
     live: Mapping[str, Live]
     copies: Collection[Key]
     busy: Mapping[str, Sequence[Position]]
@@ -148,11 +150,11 @@ class Inquiry:
             self._drop(finding, found)
         copies: list[Suspect] = []
         unclear: set[str] = set()
+        withheld: set[tuple[str, str]] = set()  # the same, for one destination
         made: set[str] = set()
         housed: set[int] = set()
         archives = Archives(
             stream=self.stream,
-            destinations=self.destinations,
             busy=self.busy,
             unfinished=self.unfinished,
             now_ns=self.now_ns,
@@ -160,12 +162,16 @@ class Inquiry:
         )
         for finding in [f for f in found if f.packed]:
             try:
-                likeness = archives.judge(finding, rows, homeless, housed)
+                asked = self._asked(finding)
+                likeness = archives.judge(finding, asked, rows, homeless, housed)
             except (ReadError, OSError) as error:
                 failed.append((finding.suspect, str(error)))
                 self._drop(finding, found)
                 continue
-            if likeness is not Likeness.OTHER:
+            if likeness is Likeness.OTHER:
+                lineage = finding.suspect.lineage
+                withheld |= {(lineage, each) for each in asked if each not in finding.entries}
+            else:
                 self._drop(finding, found)
                 if likeness is Likeness.COPY:
                     copies.append(finding.suspect)
@@ -180,6 +186,7 @@ class Inquiry:
             and row.id not in housed
             and not self._rehouse(row, found)
             and row.path not in unclear
+            and (row.path, row.destination) not in withheld
             and not self._shortened(row, found)
         )
         for finding in list(found):
@@ -189,7 +196,8 @@ class Inquiry:
                 self._drop(finding, found)
                 continue
             try:
-                likeness = self._likeness(finding, found)
+                likeness, behind = self._likeness(finding, found)
+                withheld |= {(lineage, destination) for destination in behind}
             except (ReadError, OSError) as error:
                 if _errno(error) in _NO_DESCRIPTORS:
                     refused.add(lineage)
@@ -207,8 +215,12 @@ class Inquiry:
         for finding in list(found):
             suspect = finding.suspect
             # Younger ones are not read before one of which is not known yet what it is.
-            if suspect.lineage in unsettled | refused or (
-                suspect.lineage in unclear and not suspect.current and finding.is_new
+            if not suspect.current:
+                self._keep_from(finding, (d for path, d in withheld if path == suspect.lineage))
+            if (
+                not finding.entries
+                or suspect.lineage in unsettled | refused
+                or (suspect.lineage in unclear and not suspect.current and finding.is_new)
             ):
                 self._drop(finding, found)
         return Findings(
@@ -221,7 +233,7 @@ class Inquiry:
                 if row.path not in unsettled | refused | {s.lineage for s, _ in failed}
             ),
             copies=tuple(copies),
-            unclear=frozenset(unclear),
+            unclear=frozenset(unclear | {path for path, _ in withheld}),
             made=frozenset(made),
             refused=frozenset(refused),
         )
@@ -231,29 +243,40 @@ class Inquiry:
         found.remove(finding)
         os.close(finding.fd)
 
-    def _likeness(self, finding: Finding, found: Sequence[Finding]) -> Likeness:
-        """What a sibling without a past is to the file at its path. Raises OSError, ReadError."""
+    def _asked(self, finding: Finding) -> list[str]:
+        """The destinations that are asked about a file."""
+        served = self.served.get(finding.key, ())
+        return [destination for destination in self.destinations if destination not in served]
+
+    def _likeness(
+        self, finding: Finding, found: Sequence[Finding]
+    ) -> tuple[Likeness, Collection[str]]:
+        """What a sibling without a past is to the file at its path; and to whom that is not said.
+
+        Raises OSError, ReadError.
+        """
         suspect = finding.suspect
         if suspect.current or not finding.is_new or finding.packed:
-            return Likeness.OTHER
+            return Likeness.OTHER, ()
         known = [f for f in found if f.suspect.path == suspect.lineage and not f.is_new]
         if known:
             rows = [entry.position for entry in known[0].entries.values()]
-            return compare(finding, known[0].fd, rows, self.now_ns)
+            behind = outdated(finding, known[0].fd, rows)
+            return compare(finding, known[0].fd, self.now_ns), behind
         live = self.live.get(suspect.lineage)
         if live is None:
-            return Likeness.OTHER
+            return Likeness.OTHER, ()
         try:
             fd = self.open(suspect.lineage)
         except ReadError as error:
             if isinstance(error.__cause__, FileNotFoundError):
-                return Likeness.MOVING
+                return Likeness.MOVING, ()
             raise
         try:
             there = os.fstat(fd)
             if (there.st_dev, there.st_ino) != live.key:
-                return Likeness.MOVING
-            return compare(finding, fd, live.read, self.now_ns)
+                return Likeness.MOVING, ()
+            return compare(finding, fd, self.now_ns), outdated(finding, fd, live.read)
         finally:
             os.close(fd)
 
@@ -264,18 +287,23 @@ class Inquiry:
         """
         suspect = finding.suspect
         if not suspect.current:
-            for destination in self.rewriting.get(suspect.lineage, ()):
-                entry = finding.entries.get(destination)
-                if entry is not None and entry.verdict is Verdict.NEW:
-                    del finding.entries[destination]
+            self._keep_from(finding, self.rewriting.get(suspect.lineage, ()))
         return bool(finding.entries)
+
+    @staticmethod
+    def _keep_from(finding: Finding, destinations: Iterable[str]) -> None:
+        """Do not let these destinations read a file, unless they know it."""
+        for destination in destinations:
+            entry = finding.entries.get(destination)
+            if entry is not None and entry.verdict is Verdict.NEW:
+                del finding.entries[destination]
 
     def _judge(
         self, finding: Finding, rows: Mapping[tuple[str, int], Sequence[Position]]
     ) -> list[Position]:
         """Decide for every destination; returns the rows whose content is not there any more."""
         moved = []
-        for destination in self.destinations:
+        for destination in self._asked(finding):
             known = rows.get((destination, finding.stat.inode), ())
             verdict, match = identify(finding.stat, known, _Content(finding.fd))
             if verdict is Verdict.REWRITTEN and match is not None:

@@ -1,5 +1,7 @@
 """Likeness: what a sibling is to the file at its path, which copytruncate makes copies of.
 
+Where a destination stands in that file says more: see `outdated`.
+
 What a copy holds is delivered from the file itself, or, once that is truncated, from where the row
 that moves to the copy says. So what may be one is left alone until that is known. Reads both ends
 of two files; blocks, for a worker thread.
@@ -45,8 +47,8 @@ class Live:
     read: tuple[Position, ...]
 
 
-def compare(finding: Finding, live: int, read: Sequence[Position], now_ns: int) -> Likeness:
-    """What a plain sibling without a past is to the live file, from which `read` was read.
+def compare(finding: Finding, live: int, now_ns: int) -> Likeness:
+    """What a plain sibling without a past is to the live file.
 
     A copy is younger than the live file, not longer, and the same at both ends. While it is being
     written, its beginning must do. Raises OSError, ReadError.
@@ -54,15 +56,27 @@ def compare(finding: Finding, live: int, read: Sequence[Position], now_ns: int) 
     stat, there = finding.stat, stat_fd(live)
     if born_before(stat, there.birth_ns):
         return Likeness.OTHER
-    if any(row.offset > there.size or not tail_agrees(live, row.offset, row.tail) for row in read):
-        # It was cut, or written anew, and its reader has not come to notice: it may be a copy of
-        # what was there, and that reader will see to it.
-        return Likeness.UNCLEAR
     if stat.size > there.size or not _same_ends(finding.fd, live, stat.size):
         return Likeness.OTHER
     if stat.size >= TAIL_BYTES:
         return Likeness.COPY
     return Likeness.UNCLEAR if now_ns - stat.mtime_ns < _COPYING_NS else Likeness.OTHER
+
+
+def outdated(finding: Finding, live: int, read: Sequence[Position]) -> set[str]:
+    """The destinations to which a younger sibling may be a copy of what the live file was.
+
+    `read` says where each stands in that file. It was cut, or written anew, and who reads it there
+    has not come to notice; then it is that reader's to find the copy. Raises OSError, ReadError.
+    """
+    there = stat_fd(live)
+    if born_before(finding.stat, there.birth_ns):
+        return set()
+    return {
+        row.destination
+        for row in read
+        if row.offset > there.size or not tail_agrees(live, row.offset, row.tail)
+    }
 
 
 def _same_ends(one: int, other: int, size: int) -> bool:

@@ -59,3 +59,22 @@ def test_rotated_twice_during_the_first_inquiry(rig, logs, monkeypatch):
     agent.run_until(lambda: lines(20, 30)[-1] in agent.writer.arrived, "the last")
     agent.run_for(1.0)
     assert agent.writer.arrived == lines(0, 30)
+
+
+def test_renamed_in_the_milliseconds_of_the_very_first_look(rig, logs, monkeypatch):
+    log, old = logs / "app.log", logs / "app.log.1"
+    append(log, lines(0, 10))
+    long_ago(log)
+    real = Inquiries._answer
+    done = []
+
+    async def answer(self, portion):
+        if not done:
+            done.append(True)
+            log.rename(old)
+        return await real(self, portion)
+
+    monkeypatch.setattr(Inquiries, "_answer", answer)
+    agent = rig(rescan=0.2).start(once=True)
+    agent.run_until_caught_up()
+    assert agent.writer.arrived == lines(0, 10)

@@ -61,6 +61,7 @@ def ask(logs):
             suspects=suspects,
             rows=rows,
             orphans=orphans,
+            served={},
             live=live or {},
             copies=copies,
             busy=busy or {},
