@@ -241,7 +241,7 @@ class Surroundings:
         directory = os.path.dirname(rotated)
         homes = {directory}
         if directory in self._config.rotated_dirs:
-            homes |= self._lookout.directories
+            homes |= self._lookout.directories.union(self._walker.starts)
         names = [os.path.basename(base) for base in bases(rotated)]
         paths = {os.path.join(home, name) for home in homes for name in names}
         return {path for path in paths if self._walker.matches(path)}

@@ -190,6 +190,11 @@ class Walker:
             self._starts[base] = self._places_in(base) | starts[base]
         self._roots = frozenset({*self._starts, *map(os.path.normpath, rotated_dirs)})
 
+    @property
+    def starts(self) -> Collection[str]:
+        """The directories where looking for files begins, whether they exist or not."""
+        return self._starts.keys()
+
     def matches(self, path: str) -> bool:
         """Whether a file at `path` belongs to the stream by its name."""
         return any(p.matches(path) for p in self._patterns) and not self._excludes.cover(path)

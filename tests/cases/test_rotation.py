@@ -202,6 +202,20 @@ def test_moved_to_an_archive_while_stopped_and_nothing_is_left_at_the_path(rig, 
     expect(agent, lines(0, 10))
 
 
+@pytest.mark.parametrize("paths", ["*.log", "app.log", "**/*.log"])
+def test_moved_to_an_archive_while_stopped_and_its_directory_removed(rig, tmp_path, logs, paths):
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    agent = rig(paths, rotated_dirs=(str(archive),)).start()
+    agent.run_until(agent.stream.scanned.is_set, "first scan")
+    assert agent.stop()
+    append(logs / "app.log", lines(0, 10))
+    (logs / "app.log").rename(archive / "app.log.1")
+    logs.rmdir()
+    agent.start()
+    expect(agent, lines(0, 10))
+
+
 @RUNNING
 def test_logrotate_sets_a_log_aside_that_was_there_before_its_own(rig, logs, running):
     """`create`, and an application that was faster: `app.log-YYYYMMDDHH.backup` has its lines."""
