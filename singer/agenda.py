@@ -6,7 +6,7 @@ everywhere, or when there is a descriptor for its files. Pure; loop thread only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class Agenda:
@@ -25,6 +25,11 @@ class Agenda:
     def ask_later(self, paths: Iterable[str]) -> None:
         """Ask with the next look everywhere: it is too early, or would be too often."""
         self._later.update(paths)
+
+    @property
+    def next(self) -> Collection[str]:
+        """The paths to ask about with the next look, but for those that wait for descriptors."""
+        return self._now
 
     @property
     def due(self) -> bool:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from math import inf
@@ -248,7 +248,35 @@ class Pipeline:
         if task is not None and task is not asyncio.current_task():
             task.cancel()
             await asyncio.wait([task])
-        self.finish_reading()
+
+    def renewed(self, position: Position, others: Iterable[Pipeline]) -> Pipeline:
+        """A pipeline that reads the file from its beginning, in place of this one.
+
+        This one is stopped and settled. Who waits for it waits for the new one, which itself waits
+        for those of `others` that do not.
+        """
+        new = Pipeline(
+            self.destination,
+            self._services,
+            self.file,
+            position,
+            b"",
+            after=tuple(p for p in others if not p.reading_done and not p.waits_for(self)),
+            on_changed=self._on_changed,
+        )
+        for successor in self._successors:
+            successor._after = tuple(new if p is self else p for p in successor._after)  # noqa: SLF001
+        new._successors = self._successors
+        self._successors = []
+        return new
+
+    def waits_for(self, older: Pipeline) -> bool:
+        """Whether it begins only after that one has come to its end."""
+        return any(p is older or p.waits_for(older) for p in self._after)
+
+    def belong_to(self, path: str) -> None:
+        """The file has another path now. On disk the row says so once it is sighted again."""
+        self.position = replace(self.position, path=path)
 
     async def settle(self) -> bool:
         """Wait until everything sent is committed; False if some of it failed.
@@ -310,7 +338,8 @@ class Pipeline:
                 elif self._held_is_due() is not State.MORE:
                     await self._ship(0, self._held_is_due())
                 elif self._may_hand_on():
-                    if await self._all_committed():
+                    waited = bool(self._tickets)  # long enough for the file to be written to
+                    if await self._all_committed() and not waited:
                         self._end_reading()
                 elif not self._rest():
                     self.at_end = True

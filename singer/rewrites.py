@@ -7,9 +7,7 @@ itself: another may be down, and what it was sent not settled. Loop thread only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeAlias
 
 from singer.agenda import Agenda
 from singer.base.errors import ReadError, StateError
@@ -21,9 +19,6 @@ from singer.inquiries import Inquiries
 from singer.pipeline import Pipeline
 from singer.roster import Roster, Tracked
 from singer.services import Services
-
-#: A pipeline that reads a file from its beginning, with a row that says so.
-BeginAgain: TypeAlias = Callable[[Tracked, Position], Pipeline]
 
 
 class Rewrites:
@@ -40,7 +35,6 @@ class Rewrites:
         agenda: Agenda,
         taking_stock: asyncio.Lock,
         scanned: asyncio.Event,
-        begin_again: BeginAgain,
     ) -> None:
         self._stream = stream
         self._services = services
@@ -50,7 +44,6 @@ class Rewrites:
         self._agenda = agenda
         self._taking_stock = taking_stock
         self._scanned = scanned
-        self._begin_again = begin_again
         self._stopped = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -127,8 +120,14 @@ class Rewrites:
                 copied=copied,
             )
         )
-        tracked.pipelines[position.destination] = self._begin_again(tracked, saved)
-        self._open.youngest[file.path] = tracked
+        rotated = [
+            other.pipelines[position.destination]
+            for other in self._open.of_path(file.path)
+            if other is not tracked
+            and other.file.final_since is not None
+            and position.destination in other.pipelines
+        ]
+        tracked.pipelines[position.destination] = old.renewed(saved, rotated)
         if all(p.position.offset == 0 or p is old for p in tracked.pipelines.values()):
             self._inquiries.copies.pop(file.path, None)  # what was copied is not in it any more
         # What was written, copied and truncated again while this went on is in a sibling by now.

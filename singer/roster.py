@@ -76,6 +76,7 @@ class Roster(Keyed[Tracked]):
         self._lookout = lookout
         self._walker = walker
         self._of_path: dict[str, tuple[Tracked, ...]] = {}
+        self._moved: list[Tracked] = []
 
     @property
     def pipelines(self) -> Iterator[Pipeline]:
@@ -98,6 +99,8 @@ class Roster(Keyed[Tracked]):
             self.youngest[path] = tracked
         if current:
             self.at[path] = tracked
+            if self._lookout.census.at(path) != tracked.file.key:
+                self.unseen.add(tracked.file.key)  # it came since the last look, and may be gone
         else:
             self._finalise(tracked)
 
@@ -113,6 +116,16 @@ class Roster(Keyed[Tracked]):
         if self.at.get(path) is tracked:
             del self.at[path]
         tracked.file.close(self._services.threads)
+
+    def misplaced(self, paths: Iterable[str]) -> Iterator[Key]:
+        """The files that were last known at these paths, where the last look saw no such file.
+
+        One that came and went between two looks is in no change that a look brings up.
+        """
+        for path in paths:
+            tracked = self.at.get(path)
+            if tracked is not None and self._lookout.census.at(path) != tracked.file.key:
+                yield tracked.file.key
 
     async def locate(self, changes: Changes) -> set[str]:
         """Say where files are now, and whether they are still the ones at their paths.
@@ -150,6 +163,11 @@ class Roster(Keyed[Tracked]):
         self.at |= is_at
         return {path for path, tracked in was_at.items() if self.at.get(path) is not tracked}
 
+    def take_moved(self) -> list[Tracked]:
+        """The files that belong to another path since this was last asked."""
+        moved, self._moved = self._moved, []
+        return moved
+
     async def whereabouts(self, files: Collection[Tracked]) -> dict[Key, tuple[int, str]]:
         """By file, how many names lead to it, and where it is: as seen, or as the kernel says."""
         if not files:
@@ -165,6 +183,9 @@ class Roster(Keyed[Tracked]):
             self._part(tracked)
             file.path = sighting.path  # swapped with another file of the stream
             self._join(tracked)
+            self._moved.append(tracked)
+            for pipeline in tracked.pipelines.values():
+                pipeline.belong_to(file.path)
         if sighting.path == file.path:
             self._revive(tracked)
         else:

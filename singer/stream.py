@@ -11,12 +11,14 @@ import asyncio
 import os
 import random
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
 from singer.agenda import Agenda
 from singer.base.backoff import Backoff
 from singer.base.config import StreamConfig
+from singer.base.errors import StateError
 from singer.base.events import FileGivenUp, FileLetGo, FileQuarantined, FilesWait
 from singer.base.ports import PositionStore
 from singer.base.position import Position
@@ -61,6 +63,7 @@ class Stream:
         self.scanned = asyncio.Event()  #: the first scan is over
         self._destinations = destinations
         self._services = services
+        self._store = store
         self._descriptors = descriptors
         self._close_idle_seconds = close_idle_seconds
         self._quarantined: dict[int, int] = {}  # by row, the bytes that are held
@@ -114,7 +117,6 @@ class Stream:
             agenda=self._agenda,
             taking_stock=self._taking_stock,
             scanned=self.scanned,
-            begin_again=self._pipeline,
         )
         descriptors.add(self)
 
@@ -220,11 +222,14 @@ class Stream:
         async with self._taking_stock:
             # It may be the copy that a copytruncate begins with, or came and went at its path.
             self._agenda.ask(rotated)
+            census = self._lookout.census
             if everywhere:
                 self._agenda.looked_everywhere()
-                census = self._lookout.census
                 for key in self._open.unseen:
                     changes.setdefault(key, census.where(key))
+            for key in self._open.misplaced(self._agenda.next):
+                changes.setdefault(key, census.where(key))
+            if everywhere:
                 await self._look_after_dormants()
             await self._take_stock(changes)
         if everywhere:
@@ -236,6 +241,7 @@ class Stream:
     async def _take_stock(self, changes: Changes) -> None:
         """Compare what is seen with what is open and closed; find out about the rest."""
         vacated = await self._open.locate(changes)
+        await self._keep_paths(self._open.take_moved())
         self._agenda.ask(vacated)
         for path in vacated:
             self._inquiries.copies.pop(path, None)
@@ -260,6 +266,13 @@ class Stream:
         if fresh or asked or not self._inquiries.begun:
             await self._inquiries.ask(fresh, asked, first=not self.scanned.is_set())
         self._wait_for_room(progress=self._agenda.waiting_files < waiting)
+
+    async def _keep_paths(self, moved: Iterable[Tracked]) -> None:
+        """Let the rows say to which paths files belong now: a copy is known by that."""
+        rows = [pipeline.position for tracked in moved for pipeline in tracked.pipelines.values()]
+        if rows:
+            with suppress(StateError):  # they are sighted again when the files are opened again
+                await self._store.sight(rows)
 
     def _wait_for_room(self, *, progress: bool) -> None:
         """Say how many files wait for a descriptor, and see to it that they are thought of."""
@@ -330,10 +343,8 @@ class Stream:
         fd = None if finding.remote or finding.packed else finding.fd
         self._dormants.add(finding.key, suspect.lineage, suspect.path, finding.stat, fd=fd)
 
-    def _pipeline(
-        self, tracked: Tracked, position: Position, entry: Entry | None = None
-    ) -> Pipeline:
-        """A way from a position on; without an entry, from the beginning."""
+    def _pipeline(self, tracked: Tracked, position: Position, entry: Entry) -> Pipeline:
+        """A way from a position on."""
         older = self._open.youngest.get(tracked.file.path)
         # Only a file that nobody writes to any more has an end to wait for.
         waits = older is not None and older is not tracked and older.file.final_since is not None
@@ -343,8 +354,8 @@ class Stream:
             self._services,
             tracked.file,
             position,
-            entry.tail if entry else b"",
-            head=entry.head if entry else b"",
+            entry.tail,
+            head=entry.head,
             after=() if before is None or before.reading_done else (before,),
             on_changed=lambda pipeline: self._rewrites.begin(tracked, pipeline),
         )

@@ -379,7 +379,8 @@ class Inquiry:
         identity = FileIdentity(device=stat.device, inode=stat.inode, birth_ns=stat.birth_ns)
         if verdict is Verdict.RESUME and row is not None:
             kept = replace(identity, fingerprint=row.identity.fingerprint)
-            position = replace(row, identity=kept)
+            path = lineage if finding.suspect.current else row.path
+            position = replace(row, identity=kept, path=path)
             return Entry(
                 verdict=verdict,
                 position=position,

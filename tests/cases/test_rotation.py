@@ -11,7 +11,16 @@ import pytest
 
 from singer.base.events import FileRotated
 from tests.support.lines import LogWriter
-from tests.support.logs import append, expect, expect_each, expect_written, later, lines, rewrite
+from tests.support.logs import (
+    append,
+    expect,
+    expect_each,
+    expect_written,
+    later,
+    lines,
+    rewrite,
+    run_until_looked,
+)
 
 RUNNING = pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
 
@@ -255,6 +264,31 @@ def test_two_files_swap_their_names(rig, logs, running):
         if not running:
             agent.start()
         expect_each(agent, lines(0, n * 10 + 10), lines(100, 110 + n * 10))
+
+
+@RUNNING
+def test_two_files_swap_their_names_and_are_copied_and_truncated(rig, logs, running):
+    append(logs / "a.log", lines(0, 10))
+    append(logs / "b.log", lines(100, 120))
+    agent = rig("*.log").start()
+    expect_each(agent, lines(0, 10), lines(100, 120))
+    if not running:
+        agent.stop()
+    rename_all(logs, a="b", b="a")
+    if not running:
+        agent.start()
+    append(logs / "a.log", lines(120, 130))
+    append(logs / "b.log", lines(10, 20))
+    expect_each(agent, lines(0, 20), lines(100, 130))
+    run_until_looked(agent, logs / "look.log")
+    for name in "ab":
+        (logs / f"{name}.log.1").write_bytes((logs / f"{name}.log").read_bytes())
+        (logs / f"{name}.log").write_bytes(b"")
+    append(logs / "a.log", lines(130, 140))
+    append(logs / "b.log", lines(20, 30))
+    expect_each(agent, lines(0, 30), lines(100, 140))
+    run_until_looked(agent, logs / "again.log")
+    expect_each(agent, lines(0, 30), lines(100, 140))
 
 
 @RUNNING

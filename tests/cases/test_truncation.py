@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from singer.base.config import ByteSize, TextReaderConfig
-from singer.base.events import FileRewritten, Rewound
+from singer.base.events import FileRewritten, FileRotated, Rewound
 from singer.readers.text import TextReader
 from singer.writers.dead_letters import read_dead_letters
 from tests.support.logs import append, expect, later, lines, rewrite, run_until_on_disk
@@ -141,6 +141,27 @@ def test_truncated_while_stopped_to_less_than_was_delivered(rig, logs, left):
     expect(agent, lines(0, 10) + lines(100, 100 + left))
     append(log, lines(200, 220))
     expect(agent, lines(0, 10) + lines(100, 100 + left) + lines(200, 220))
+
+
+def test_a_rotated_file_is_written_anew_while_its_successor_waits(rig, logs):
+    """No broker answers, so that the successor waits for it: it waits for the new content too."""
+    log, old = logs / "app.log", logs / "app.log.1"
+    append(log, lines(0, 10))
+    agent = rig(rescan=0.1).start()
+    expect(agent, lines(0, 10))
+    agent.writer.up = False
+    append(log, lines(10, 20))
+    agent.run_until(lambda: agent.writer.under_way, "batches under way")
+    log.rename(old)
+    append(log, lines(30, 40))
+    agent.run_until(lambda: agent.seen(FileRotated), "rotated")
+    agent.run_for(0.1)
+    rewrite(old, lines(20, 30))
+    agent.run_for(0.2)
+    assert set(agent.writer.waiting) == set(lines(10, 20))
+    agent.writer.up = True
+    agent.loop.call_soon(agent.writer.settle)
+    expect(agent, lines(0, 40))
 
 
 def test_written_anew_again_and_again(rig, logs):
