@@ -139,9 +139,15 @@ class Oracle:
             self._weighed.add(file)
             self._allow(file.content, 0, file.length)
 
-    def allow_for_archive(self, content: Content) -> None:
-        """Fewer delivered bytes than a tail has do not prove whose archive it is."""
-        self._allow(content, 0, TAIL_BYTES)
+    def allow_for_archive(self, file: File) -> None:
+        """Fewer delivered bytes than a tail has do not prove whose archive it is.
+
+        If it is made of a copy, all of it may come: what is delivered behind its end leaves nothing
+        in the row that is in the archive.
+        """
+        self._allow(file.content, 0, TAIL_BYTES)
+        if file.is_copy:
+            self.allow_copy(file)
 
     def shorten(self, content: Content, length: int, rows: list[Position], written_ns: int) -> None:
         """A power loss takes the end of a file, some of which arrived.

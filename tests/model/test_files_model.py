@@ -301,7 +301,7 @@ class Files(RuleBasedStateMachine):
         self.say(f"compress {self.short(path)} to {suffix}")
         self.world.pack(path, suffix, lambda: self.run_if_running(milliseconds))
         for oracle in self.oracles:
-            oracle.allow_for_archive(file.content)
+            oracle.allow_for_archive(file)
 
     # --- names come and go --------------------------------------------------------------------
 
