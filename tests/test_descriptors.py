@@ -359,6 +359,26 @@ def test_deleted_files_above_the_ceiling_are_given_up_the_oldest_first(rig, logs
     assert open_below(logs) == [f"{logs / 'b.log'} (deleted)"]
 
 
+def test_a_deleted_file_that_still_grows_is_given_up_above_the_ceiling(rig, logs):
+    """Nothing happens in any directory: it is asked at every rescan how large it is."""
+    log = logs / "a.log"
+    append(log, lines("a", 0, 15))
+    agent = rig(max_deleted_bytes=5_000, rescan=0.1).start()
+    expect(agent, lines("a", 0, 15))
+    agent.writer.up = False
+    append(log, lines("a", 15, 20))
+    agent.run_until(lambda: agent.writer.under_way, "sent")
+    with log.open("ab", buffering=0) as writer:
+        log.unlink()
+        agent.run_until(lambda: bool(agent.seen(FileRotated)), "deleted")
+        agent.run_for(0.3)
+        assert not agent.seen(FileGivenUp)
+        for line in lines("a", 20, 200):
+            writer.write(line + b"\n")
+        agent.run_until(lambda: bool(agent.seen(FileGivenUp)), "given up")
+    assert not open_below(logs)
+
+
 def test_a_copy_that_was_seen_before_the_truncation_is_not_sent_again(rig, logs):
     """Lines are written and delivered between the copy and the truncation of a copytruncate."""
     log, copy = logs / "a.log", logs / "a.log.1"
