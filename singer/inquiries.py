@@ -58,7 +58,7 @@ class Inquiries:
     """Finds out about the files of one stream.
 
     `whole`   False: the last inquiry failed, and is still to be made
-    `copies`  by path, copies of the file that is there: what they hold is read from that one
+    `copies`  by path and destination, copies of what it reads there: it leaves them alone
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Inquiries:
         positions_lost: bool,
     ) -> None:
         self.whole = True
-        self.copies: dict[str, set[Key]] = {}
+        self.copies: dict[tuple[str, str], set[Key]] = {}
         self.admitting = 0  #: files that are open, and not admitted yet
         self._config = config
         self._destinations = frozenset(destinations)
@@ -322,7 +322,12 @@ class Inquiries:
             orphans=(),
             served={key: self._open[key].served for key in question.suspects if key in self._open},
             live=self._live(question),
-            copies=frozenset().union(*(self.copies.get(path, ()) for path in paths)),
+            copies={
+                destination: {
+                    key for path in paths for key in self.copies.get((path, destination), ())
+                }
+                for destination in destinations
+            },
             busy=self._busy(paths, homeless),
             unfinished={},
             rewriting={} if homeless else self._rewriting(paths),
@@ -415,9 +420,9 @@ class Inquiries:
     def _note(self, findings: Findings) -> None:
         """Remember what an inquiry found besides files to read, and say what is for people."""
         self._agenda.ask_later(findings.unclear | findings.made)
-        for suspect in findings.copies:
+        for suspect, destination in findings.copies:
             key = (suspect.stat.device, suspect.stat.inode)
-            self.copies.setdefault(suspect.lineage, set()).add(key)
+            self.copies.setdefault((suspect.lineage, destination), set()).add(key)
         for suspect, cause in findings.failed:
             self._lookout.complain(suspect.path, cause)
             self._agenda.ask_later([suspect.lineage])

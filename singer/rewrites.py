@@ -128,8 +128,8 @@ class Rewrites:
             and position.destination in other.pipelines
         ]
         tracked.pipelines[position.destination] = old.renewed(saved, rotated)
-        if all(p.position.offset == 0 or p is old for p in tracked.pipelines.values()):
-            self._inquiries.copies.pop(file.path, None)  # what was copied is not in it any more
+        # What was copied is not in it any more.
+        self._inquiries.copies.pop((file.path, position.destination), None)
         # What was written, copied and truncated again while this went on is in a sibling by now.
         self._agenda.ask_later([file.path])
         return 0.0

@@ -244,7 +244,8 @@ class Stream:
         await self._keep_paths(self._open.take_moved())
         self._agenda.ask(vacated)
         for path in vacated:
-            self._inquiries.copies.pop(path, None)
+            for destination in self._destinations:
+                self._inquiries.copies.pop((path, destination), None)
         fresh: list[Sighting] = []
         for key, sighting in changes.items():
             dormant = self._dormants.get(key)

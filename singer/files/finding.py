@@ -63,9 +63,14 @@ class Finding:
         return (self.stat.device, self.stat.inode)
 
     @property
+    def new_to(self) -> set[str]:
+        """The destinations that have read nothing of it."""
+        return {name for name, entry in self.entries.items() if entry.verdict is Verdict.NEW}
+
+    @property
     def is_new(self) -> bool:
         """Whether no destination has read any of it."""
-        return all(entry.verdict is Verdict.NEW for entry in self.entries.values())
+        return len(self.new_to) == len(self.entries)
 
     def is_finished(self, destinations: Collection[str]) -> bool:
         """Whether it is an archive that these destinations have read to its end."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -39,15 +40,16 @@ class Findings:
 
     `unsettled` are paths with a file that was renamed or deleted meanwhile: none of their files is
     among the found, because younger ones must not be read before older ones. Look again.
-    `copies` are siblings that hold what the file at their path holds: they are left alone, because
-    the file itself is read. `unclear` are paths with a sibling that may become one.
+    `copies` are siblings that hold what the file at their path holds, each with a destination that
+    leaves it alone, because it reads the file itself. `unclear` are paths with a sibling that may
+    become one.
     """
 
     found: tuple[Finding, ...]
     failed: tuple[tuple[Suspect, str], ...]
     unsettled: frozenset[str]
     homeless: tuple[Position, ...]  #: rows whose content is nowhere any more
-    copies: tuple[Suspect, ...]
+    copies: tuple[tuple[Suspect, str], ...]
     unclear: frozenset[str]
     made: frozenset[str]  #: paths with an archive of a plain file that is there as well
     refused: frozenset[str]  #: paths for whose files there were no descriptors left
@@ -72,9 +74,9 @@ class Inquiry:
 
     `rows` are all rows for the suspects' inode numbers, `orphans` rows of the suspects' paths
     whose inode was not seen. `served` are, by file, destinations that are not asked about it: it is
-    open for them. `live` are, by path, the known files that are there; `copies`
-    siblings that were found to be copies of them. `busy` are, by path, the rows of all open files,
-    rotated ones too, and `unfinished` the plain rotated ones among these files.
+    open for them. `live` are, by path, the known files that are there; `copies`, by destination,
+    siblings that were found to be copies of what it reads there. `busy` are, by path, the rows of
+    all open files, rotated ones too, and `unfinished` the plain rotated ones among these files.
     `rewriting` are, by path, destinations that begin an open file of it anew, and ask about its
     siblings themselves. `earlier_boot` are ids of rows from before the machine booted. `at_end` are
     destinations that see the stream for the first time and skip what is there. `open` opens a
@@ -88,7 +90,7 @@ class Inquiry:
     orphans: Iterable[Position]
     served: Mapping[Key, Collection[str]]
     live: Mapping[str, Live]
-    copies: Collection[Key]
+    copies: Mapping[str, Collection[Key]]
     busy: Mapping[str, Sequence[Position]]
     unfinished: Mapping[str, Sequence[Unfinished]]
     rewriting: Mapping[str, Collection[str]]
@@ -148,7 +150,7 @@ class Inquiry:
             homeless.extend(moved)
         for finding in [f for f in found if f.suspect.lineage in unsettled | refused]:
             self._drop(finding, found)
-        copies: list[Suspect] = []
+        copies: list[tuple[Suspect, str]] = []
         unclear: set[str] = set()
         withheld: set[tuple[str, str]] = set()  # the same, for one destination
         made: set[str] = set()
@@ -174,7 +176,7 @@ class Inquiry:
             else:
                 self._drop(finding, found)
                 if likeness is Likeness.COPY:
-                    copies.append(finding.suspect)
+                    copies += [(finding.suspect, destination) for destination in asked]
                 elif likeness is Likeness.MADE:
                     made.add(finding.suspect.lineage)
                 else:
@@ -206,8 +208,9 @@ class Inquiry:
                     self._drop(finding, found)
                 continue
             if likeness is Likeness.COPY:
-                copies.append(finding.suspect)
-                self._drop(finding, found)
+                leave = finding.new_to
+                copies += [(finding.suspect, destination) for destination in leave - behind]
+                self._keep_from(finding, leave)
             elif likeness is Likeness.UNCLEAR:
                 unclear.add(lineage)
             elif likeness is Likeness.MOVING:
@@ -215,13 +218,11 @@ class Inquiry:
         for finding in list(found):
             suspect = finding.suspect
             # Younger ones are not read before one of which is not known yet what it is.
-            if not suspect.current:
-                self._keep_from(finding, (d for path, d in withheld if path == suspect.lineage))
-            if (
-                not finding.entries
-                or suspect.lineage in unsettled | refused
-                or (suspect.lineage in unclear and not suspect.current and finding.is_new)
-            ):
+            if not suspect.current and suspect.lineage in unclear:
+                self._keep_from(finding, finding.new_to)
+            elif not suspect.current:
+                self._keep_from(finding, {d for path, d in withheld if path == suspect.lineage})
+            if not finding.entries or suspect.lineage in unsettled | refused:
                 self._drop(finding, found)
         return Findings(
             found=tuple(found),
@@ -250,14 +251,14 @@ class Inquiry:
 
     def _likeness(
         self, finding: Finding, found: Sequence[Finding]
-    ) -> tuple[Likeness, Collection[str]]:
+    ) -> tuple[Likeness, AbstractSet[str]]:
         """What a sibling without a past is to the file at its path; and to whom that is not said.
 
         Raises OSError, ReadError.
         """
         suspect = finding.suspect
-        if suspect.current or not finding.is_new or finding.packed:
-            return Likeness.OTHER, ()
+        if suspect.current or not finding.new_to or finding.packed:
+            return Likeness.OTHER, frozenset()
         known = [f for f in found if f.suspect.path == suspect.lineage and not f.is_new]
         if known:
             rows = [entry.position for entry in known[0].entries.values()]
@@ -265,17 +266,17 @@ class Inquiry:
             return compare(finding, known[0].fd, self.now_ns), behind
         live = self.live.get(suspect.lineage)
         if live is None:
-            return Likeness.OTHER, ()
+            return Likeness.OTHER, frozenset()
         try:
             fd = self.open(suspect.lineage)
         except ReadError as error:
             if isinstance(error.__cause__, FileNotFoundError):
-                return Likeness.MOVING, ()
+                return Likeness.MOVING, frozenset()
             raise
         try:
             there = os.fstat(fd)
             if (there.st_dev, there.st_ino) != live.key:
-                return Likeness.MOVING, ()
+                return Likeness.MOVING, frozenset()
             return compare(finding, fd, self.now_ns), outdated(finding, fd, live.read)
         finally:
             os.close(fd)
@@ -331,7 +332,10 @@ class Inquiry:
         try:
             if is_copy(finding.stat, row, _Content(finding.fd)):
                 kept = row
-            elif finding.key in self.copies and finding.stat.size < row.offset:
+            elif (
+                finding.key in self.copies.get(row.destination, ())
+                and finding.stat.size < row.offset
+            ):
                 # The original grew, and was delivered, after the copy was made: all of it is.
                 kept = _cut_back(row, finding)
             else:

@@ -97,7 +97,11 @@ class Files(RuleBasedStateMachine):
 
     def say(self, what: object) -> None:
         """A line of the trace that a failure shows, behind what the agent said meanwhile."""
-        said = [event.message() for event in self.rig.events[self.heard :]]
+        said = [
+            (message := event.message())
+            and f"{getattr(event, 'destination', '')} {message}".strip()
+            for event in self.rig.events[self.heard :]
+        ]
         self.heard = len(self.rig.events)
         for message in filter(None, said):
             self.trace.append(f"{'':19}{message.replace(self.root, '')}")
