@@ -9,6 +9,7 @@ import pytest
 
 from singer.base.events import FileFound, FileGivenUp, FileRotated, FilesWait
 from singer.files.walk import Walker
+from tests.support.descriptors import open_below
 from tests.support.logs import later
 from tests.support.rig import LoopbackWriter, Rig
 
@@ -63,16 +64,6 @@ def expect(agent, some):
     agent.run_until(lambda: set(some) <= set(agent.writer.arrived), f"{len(some)} lines", 15)
     agent.run_until_caught_up()
     assert Counter(agent.writer.arrived) == Counter(some)
-
-
-def open_below(logs):
-    paths = []
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            paths.append(os.readlink(f"/proc/self/fd/{fd}"))
-        except FileNotFoundError:
-            continue
-    return [path for path in paths if path.startswith(f"{logs}/")]
 
 
 def test_more_files_than_may_be_open_are_all_read(rig, logs):

@@ -30,6 +30,7 @@ from singer.positions.events import PositionsOverCeiling, PositionsPruned
 from singer.positions.query import read_positions
 from singer.positions.state_dir import StateDir
 from tests.positions.parts import Heard, until
+from tests.support.descriptors import open_below
 from tests.support.fuse import hanging_mount
 
 
@@ -52,7 +53,7 @@ def test_more_rows_than_the_ceiling(tmp_path):
             assert counters.gauge("positions") == 0  # at the start
             (logs / "b.log").unlink()
             await until(
-                lambda: not any("b.log" in os.readlink(f"/proc/self/fd/{fd}") for fd in open_fds()),
+                lambda: all("b.log" not in path for path in open_below(logs)),
                 30,
                 "the deleted file is let go",
             )
@@ -177,7 +178,3 @@ def test_once_ends_when_all_that_is_left_is_on_a_mount_that_hangs(tmp_path, moun
     assert "mounts that do not answer" in stopping.message()
     assert "'remote'" in stopping.message()
     assert "'local'" not in stopping.message()
-
-
-def open_fds():
-    return [fd for fd in os.listdir("/proc/self/fd") if os.path.islink(f"/proc/self/fd/{fd}")]

@@ -19,6 +19,7 @@ from singer.files.inquiry import Inquiry
 from singer.files.likeness import Live
 from singer.files.stat import stat_path
 from singer.files.walk import Walker
+from tests.support.descriptors import open_below
 
 NOW_NS = 10**18  # long before the files: whatever is asked about was changed since
 
@@ -79,17 +80,6 @@ def ask(logs):
     for finding in (finding for answer in findings for finding in answer.found):
         os.close(finding.fd)
     assert not open_below(logs)
-
-
-def open_below(directory):
-    """Paths of our descriptors below `directory`."""
-    paths = []
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            paths.append(os.readlink(f"/proc/self/fd/{fd}"))
-        except FileNotFoundError:
-            continue  # that of the listing itself
-    return sorted(path for path in paths if path.startswith(f"{directory}/"))
 
 
 def suspect(path, lineage=None):
