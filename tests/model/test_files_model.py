@@ -27,6 +27,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from singer.base.position import Position
 from tests.model.oracle import Oracle, rows_on_disk
 from tests.model.world import COMPRESS, NAMES, Content, File, Style, World
 from tests.support.rig import LoopbackWriter, Rig
@@ -276,8 +277,10 @@ class Files(RuleBasedStateMachine):
         file = self.world.at[path]
         self.find_out_whether_known(file)
         self.world.copy(path, to)
-        if file not in self.known:  # who sees both for the first time reads both
-            for oracle in self.oracles:
+        known_by = {row.destination for row in self.rows_of(file) if row.path == path}
+        for oracle in self.oracles:
+            # Who sees both for the first time reads both; so does who knows it by another name.
+            if oracle.name not in known_by:
                 oracle.allow_copy(self.world.at[to])
 
     def cut(self, path: str) -> None:
@@ -538,11 +541,15 @@ class Files(RuleBasedStateMachine):
         return self.rig.running and file.key in self.rig.stream._open
 
     def find_out_whether_known(self, file: File) -> None:
-        if self.is_open(file) or any(
-            (row.identity.inode, row.identity.birth_ns) == (file.key[1], file.born)
-            for row in rows_on_disk(self.rig)
-        ):
+        if self.is_open(file) or self.rows_of(file):
             self.known.add(file)
+
+    def rows_of(self, file: File) -> list[Position]:
+        return [
+            row
+            for row in rows_on_disk(self.rig)
+            if (row.identity.inode, row.identity.birth_ns) == (file.key[1], file.born)
+        ]
 
     def there(self, name: str) -> str | None:
         """The log's path, if there is a file that is written to, and has one name."""
