@@ -86,6 +86,7 @@ class Files(RuleBasedStateMachine):
         )
         self.shortened: dict[Content, int] = {}  # by a power loss after which nobody looked
         self.oracles = [Oracle(self.world, self.rig, name) for name in self.writers]
+        self.copied: set[Content] = set()  # only copies hold it, since a step before
         self.known: set[File] = set()  # their inodes have rows
         self.seen: set[File] = set()  # copies the agent has looked at since it was started
         self.overlooked = False  # something is found at the next start at the latest
@@ -284,14 +285,13 @@ class Files(RuleBasedStateMachine):
                 oracle.allow_copy(self.world.at[to])
 
     def cut(self, path: str) -> None:
-        old = self.world.at[path].content
         rows = rows_on_disk(self.rig)
-        self.say(f"truncate {self.short(path)}, {len(old.data)} bytes")
+        length = len(self.world.at[path].content.data)
+        self.say(f"truncate {self.short(path)}, {length} bytes")
         # What is copied between two looks is found at the next rotation, or start.
         self.overlooked |= self.rig.running
         self.world.truncate(path)
         for oracle in self.oracles:
-            oracle.allow_for_truncation(old, rows, self.seen)
             oracle.forgive_the_same_beginning(self.world.at[path].content, rows)
 
     # --- compression --------------------------------------------------------------------------
@@ -422,10 +422,8 @@ class Files(RuleBasedStateMachine):
         self.seen.clear()
         for oracle in self.oracles:
             oracle.allow_after_death(rows)
-            for content in self.world.contents:
-                holders = self.world.holders(content)
-                if holders and all(file.limit is not None for file in holders):
-                    oracle.allow_for_truncation(content, rows, self.seen)
+            for content in self.copied_only():
+                oracle.allow_for_truncation(content, rows, self.seen)
 
     # --- the machine --------------------------------------------------------------------------
 
@@ -526,9 +524,23 @@ class Files(RuleBasedStateMachine):
             ):
                 content.cuts.add(file.length)
         self.world.nameless = [file for file in self.world.nameless if self.is_open(file)]
+        fresh = [content for content in self.copied_only() if content not in self.copied]
+        self.copied.update(fresh)
+        rows = rows_on_disk(self.rig) if fresh else []
         for oracle in self.oracles:
+            for content in fresh:
+                oracle.allow_for_truncation(content, rows, self.seen)
             oracle.allow_for_copies()
             oracle.forgive(reach)
+
+    def copied_only(self) -> list[Content]:
+        """What was truncated away, or is deleted, and is in copies."""
+        return [
+            content
+            for content in self.world.contents
+            if (holders := self.world.holders(content))
+            and all(file.limit is not None for file in holders)
+        ]
 
     def is_covered(self, file: File, path: str) -> bool:
         """Whether a rule leads the agent to a file by this name, or its row."""

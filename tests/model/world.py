@@ -164,9 +164,9 @@ class World:
     # --- bytes --------------------------------------------------------------------------------
 
     def line(self, size: int) -> bytes:
-        """A line that was never written before: at least two bytes."""
+        """A line that was never written before: at least two bytes, and no end like another's."""
         self._lines += 1
-        return b"%d:" % self._lines + b"x" * size
+        return b"%d:" % self._lines + (b"%d " % self._lines * size)[:size]
 
     def append(self, path: str, data: bytes) -> Content:
         """Write behind what is in the file; makes it, and its directory."""
