@@ -15,6 +15,7 @@ import sqlite3
 import sys
 import tempfile
 import time
+import traceback
 
 import pytest
 from hypothesis import HealthCheck, Phase, Verbosity, settings
@@ -600,7 +601,7 @@ class Files(RuleBasedStateMachine):
         finally:
             shutil.rmtree(self.root, ignore_errors=True)
             if failed is not None:
-                raise AssertionError("\n".join([str(failed), "", *self.trace])) from None
+                raise AssertionError("\n".join([said(failed), "", *self.trace])) from None
 
     def open_files(self) -> list[str]:
         """For a failure: what the agent has open, and how far it is."""
@@ -644,6 +645,10 @@ class Files(RuleBasedStateMachine):
 
     def missing(self) -> list[str]:
         return [f"{oracle.name}: {line}" for oracle in self.oracles for line in oracle.missing()]
+
+
+def said(failed: BaseException) -> str:
+    return "".join(traceback.format_exception(failed))
 
 
 #: Time is real here, so a failing example can take ten seconds: it is not shrunk. It shows its own
