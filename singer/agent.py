@@ -50,7 +50,7 @@ from singer.observe.arrivals import Arrivals
 from singer.positions.breaker import CrashBreaker
 from singer.positions.sqlite import SqlitePositions
 from singer.positions.state_dir import StateDir
-from singer.readers.text import TextReader
+from singer.readers.making import make as make_reader
 from singer.services import Destination, Services
 from singer.stream import Stream
 from singer.turns import Turns
@@ -265,7 +265,7 @@ class Agent:
         return Destination(
             stream=stream.name,
             name=config.name,
-            reader=TextReader(stream.reader),
+            reader=make_reader(stream.reader),
             writer=KafkaWriter(self._clusters[config.cluster], config),
             committer=self._positions,
             account=self.ledger.account(stream.name, config.name),

@@ -80,6 +80,14 @@ class ReaderType(Enum):
     """What a record is."""
 
     TEXT = "text"  #: a line that ends with a newline
+    THRIFT = "thrift"  #: a `LogMessage` in a frame of its own
+
+
+class ThriftPayload(Enum):
+    """What of a frame is published."""
+
+    MESSAGE = "message"  #: the bytes of the field `message`
+    FRAME = "frame"  #: the whole struct, without the length before it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +168,28 @@ class DestinationConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextReaderConfig:
-    """Lines that end with a newline; `reader: text` is short for `{type: text}`."""
+class ReaderConfig:
+    """What a record is; a word is short for `{type: word}`. Each type has keys of its own."""
+
+    type: ReaderType = ReaderType.TEXT  #: the kind of files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextReaderConfig(ReaderConfig):
+    """Lines that end with a newline: `{type: text}`."""
 
     type: ReaderType = ReaderType.TEXT  #: what a record is
     max_record: ByteSize = ByteSize(960 << 10)  #: bytes, terminator excluded
     oversize: Oversize = Oversize.DEAD_LETTER  #: what becomes of longer ones
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThriftReaderConfig(ReaderConfig):
+    """`LogMessage` structs in frames of a 4-byte length: `{type: thrift}`."""
+
+    type: ReaderType = ReaderType.THRIFT  #: what a record is
+    max_record: ByteSize = ByteSize(960 << 10)  #: bytes of a frame; longer ones are dead letters
+    payload: ThriftPayload = ThriftPayload.MESSAGE  #: what is published, the key being `key`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +204,7 @@ class StreamConfig:
     rotated_files: Rotated = Rotated.SINCE  #: `rotated: all` is short for `rotated_files: all`
     follow_symlinks: bool = False  #: symbolic links that stay below the directories of `paths`
     priority: Priority = Priority.NORMAL  #: whose turn comes first: high | normal | low
-    reader: TextReaderConfig = field(default_factory=TextReaderConfig)  #: see below
+    reader: ReaderConfig = field(default_factory=TextReaderConfig)  #: see below
     start: Start = Start.BEGINNING  #: for files that exist when the stream is first seen
     rotate_grace: Seconds = Seconds(2.0)  #: how long a rotated file is still read
     flush_partial_after: Seconds | None = None  #: a last line without its end is sent; null: held

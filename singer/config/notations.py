@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, get_type_hints
+from typing import Any, Final, get_type_hints
 
 import yaml
 
@@ -23,9 +23,12 @@ from singer.base.config import (
     Glob,
     PartitionerConfig,
     Path,
+    ReaderConfig,
+    ReaderType,
     Secret,
     StreamConfig,
     TextReaderConfig,
+    ThriftReaderConfig,
 )
 from singer.config import rules
 from singer.config.document import Spot
@@ -33,6 +36,11 @@ from singer.config.nodes import INVALID, SCALARS, Check, Entry, Invalid, Nodes, 
 from singer.config.pending import PENDING, PENDING_TYPES
 from singer.kafka import properties as kafka_properties
 from singer.locality import zone
+
+#: By the word of its `type`, the record of a reader.
+_READERS: Final[Mapping[str | None, type[ReaderConfig]]] = MappingProxyType(
+    {ReaderType.TEXT.value: TextReaderConfig, ReaderType.THRIFT.value: ThriftReaderConfig}
+)
 
 
 class Notations:
@@ -63,7 +71,7 @@ class Notations:
                 ClusterConfig: self._cluster,
                 StreamConfig: self._stream,
                 DestinationConfig: self._destination,
-                TextReaderConfig: lambda spot: self._typed(TextReaderConfig, spot),
+                ReaderConfig: self._reader,
                 PartitionerConfig: lambda spot: self._typed(PartitionerConfig, spot),
             },
             checks=checks,
@@ -169,13 +177,26 @@ class Notations:
             return destination
         return replace(destination, name=f"{destination.cluster}/{destination.topic}")
 
-    def _typed(self, kind: type, spot: Spot) -> Any:
-        """`word` is short for `{type: word}`."""
-        scalar = isinstance(spot.node, yaml.ScalarNode) and not is_null(spot)
-        entries = {"type": Entry(key=spot, value=spot)} if scalar else self.nodes.entries(spot)
+    def _reader(self, spot: Spot) -> Any:
+        """The keys are those of the type, which decides; what it cannot be is said once."""
+        entries = self._entries_with_type(spot)
         if entries is None:
             return INVALID
-        if "type" in entries and entries["type"].value.node.value in PENDING_TYPES[kind]:
+        word = entries["type"].value.node.value if "type" in entries else None
+        return self._typed(_READERS.get(word, TextReaderConfig), spot)
+
+    def _entries_with_type(self, spot: Spot) -> dict[str, Entry] | None:
+        """`word` is short for `{type: word}`."""
+        scalar = isinstance(spot.node, yaml.ScalarNode) and not is_null(spot)
+        return {"type": Entry(key=spot, value=spot)} if scalar else self.nodes.entries(spot)
+
+    def _typed(self, kind: type, spot: Spot) -> Any:
+        """A record of which one key is `type`."""
+        entries = self._entries_with_type(spot)
+        if entries is None:
+            return INVALID
+        pending = PENDING_TYPES[ReaderConfig if issubclass(kind, ReaderConfig) else kind]
+        if "type" in entries and entries["type"].value.node.value in pending:
             return self.nodes.fault(
                 entries["type"].value,
                 f"{entries['type'].value.node.value} is not built yet, "

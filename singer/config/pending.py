@@ -18,8 +18,8 @@ from singer.base.config import (
     Config,
     DestinationConfig,
     PartitionerConfig,
+    ReaderConfig,
     StreamConfig,
-    TextReaderConfig,
 )
 
 
@@ -86,7 +86,7 @@ PENDING: Final[Mapping[type, Mapping[str, Pending]]] = MappingProxyType(
 #: Values of `type` that are not built yet. Every one changes what is published, or where.
 PENDING_TYPES: Final[Mapping[type, tuple[str, ...]]] = MappingProxyType(
     {
-        TextReaderConfig: ("multiline", "cri", "docker", "thrift", "protobuf", "frames"),
+        ReaderConfig: ("multiline", "cri", "docker", "protobuf", "frames"),
         PartitionerConfig: (
             "round_robin",
             "fixed",

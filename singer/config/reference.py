@@ -27,9 +27,11 @@ from singer.base.config import (
     Glob,
     PartitionerConfig,
     Path,
+    ReaderConfig,
     Seconds,
     StreamConfig,
     TextReaderConfig,
+    ThriftReaderConfig,
 )
 from singer.config.pending import PENDING, PENDING_TYPES
 from singer.config.rules import LIMITS
@@ -82,7 +84,9 @@ _SECTIONS: Final[tuple[tuple[str, type], ...]] = (
     ("clusters.NAME", ClusterConfig),
     ("clusters.NAME.embedded", EmbeddedConfig),
     ("streams[]", StreamConfig),
-    ("streams[].reader", TextReaderConfig),
+    ("streams[].reader", ReaderConfig),
+    ("streams[].reader: text", TextReaderConfig),
+    ("streams[].reader: thrift", ThriftReaderConfig),
     ("streams[].publish[]", DestinationConfig),
     ("streams[].publish[].partitioner", PartitionerConfig),
 )

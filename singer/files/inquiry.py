@@ -79,8 +79,8 @@ class Inquiry:
     all open files, rotated ones too, and `unfinished` the plain rotated ones among these files.
     `rewriting` are, by path, destinations that begin an open file of it anew, and ask about its
     siblings themselves. `earlier_boot` are ids of rows from before the machine booted. `at_end` are
-    destinations that see the stream for the first time and skip what is there. `open` opens a
-    regular file, or raises ReadError.
+    destinations that see the stream for the first time and skip what is there: `of_lines`, up to
+    the last unfinished line. `open` opens a regular file, or raises ReadError.
     """
 
     stream: str
@@ -96,6 +96,7 @@ class Inquiry:
     rewriting: Mapping[str, Collection[str]]
     earlier_boot: Collection[int]
     at_end: frozenset[str]
+    of_lines: bool
     now_ns: int
     open: Callable[[str], int]
 
@@ -394,7 +395,7 @@ class Inquiry:
             )
         offset = 0
         if verdict is Verdict.NEW and destination in self.at_end:
-            offset = last_line_start(finding.fd, stat.size)
+            offset = last_line_start(finding.fd, stat.size) if self.of_lines else stat.size
         tail = last_bytes(finding.fd, offset)
         position = replace(
             fresh_row(self.stream, destination, lineage, identity, self.now_ns),

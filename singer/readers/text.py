@@ -20,10 +20,7 @@ import numpy as np
 from singer.base.batch import Bytes, Int64s, RecordBatch
 from singer.base.config import Oversize, TextReaderConfig
 from singer.base.ports import BadRange, Disposal, Framed, State
-
-#: One dead letter of an oversized line is at most this long: it is held in memory, encoded and
-#: synced as a whole, and a person has to be able to look at it.
-PART_BYTES: Final = 256 << 10
+from singer.readers.ranges import PART_BYTES, dead_letter
 
 _NEWLINE: Final = 10
 #: Up to this length one line at a time is the common case, and worth a way of its own.
@@ -133,7 +130,7 @@ class TextReader:
             if self._oversize is Oversize.TRUNCATE:
                 parts = _skip(start + limit, end, 0, bad)
             else:
-                parts = _dead_letter(start, end, 0, self._part_bytes, bad)
+                parts = dead_letter(start, end, 0, self._part_bytes, bad, reason="oversized")
         if self._oversize is Oversize.TRUNCATE:
             return lines._replace(lengths=np.minimum(lines.lengths, limit)), parts
         return _Lines(*(column[~big] for column in lines)), parts
@@ -148,7 +145,7 @@ class TextReader:
         part = int(digits) if digits.isdigit() else 0
         if mode == _TRUNCATE:
             return _middle(Oversize.TRUNCATE, _skip(start, end, part, bad))
-        parts = _dead_letter(start, end, part, self._part_bytes, bad)
+        parts = dead_letter(start, end, part, self._part_bytes, bad, reason="oversized")
         return _middle(Oversize.DEAD_LETTER, parts)
 
 
@@ -215,12 +212,4 @@ def _skip(start: int, end: int, part: int, bad: list[BadRange]) -> int:
             BadRange(start=start, end=end, reason="truncated", disposal=Disposal.SKIP, part=part)
         )
         part += 1
-    return part
-
-
-def _dead_letter(start: int, end: int, part: int, part_bytes: int, bad: list[BadRange]) -> int:
-    while start < end:
-        stop = min(start + part_bytes, end)
-        bad.append(BadRange(start=start, end=stop, reason="oversized", part=part))
-        start, part = stop, part + 1
     return part

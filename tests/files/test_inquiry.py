@@ -70,6 +70,7 @@ def ask(logs):
             rewriting=rewriting or {},
             earlier_boot=earlier_boot,
             at_end=frozenset(at_end),
+            of_lines=True,
             now_ns=now_ns,
             open=open_file or opener(logs),
         )

@@ -1,0 +1,18 @@
+"""Making: the reader that a stream's configuration asks for."""
+
+from __future__ import annotations
+
+from singer.base.config import ReaderConfig, TextReaderConfig, ThriftReaderConfig
+from singer.base.ports import Reader
+from singer.readers.text import TextReader
+from singer.readers.thrift import ThriftReader
+
+
+def make(config: ReaderConfig) -> Reader:
+    """One reader serves all files of a stream: it keeps no state."""
+    match config:
+        case TextReaderConfig():
+            return TextReader(config)
+        case ThriftReaderConfig():
+            return ThriftReader(config)
+    raise AssertionError(f"no reader for {config}")

@@ -1,0 +1,202 @@
+"""Thrift frames against bytes made by hand: the exact record, or a range that is given up."""
+
+import random
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from singer.base.config import ByteSize, ThriftPayload, ThriftReaderConfig
+from singer.base.ports import State
+from singer.readers.thrift import ThriftReader
+from tests.readers.thrift_frames import frame, headers, i64, parse, string
+
+LIMIT = 4096
+
+
+def reader(**options):
+    return ThriftReader(ThriftReaderConfig(**{"max_record": ByteSize(LIMIT), **options}))
+
+
+def read(data, cuts=(), *, final=True, offset=1000, **options):
+    """Records as (message, key), their ends and the ranges given up, as files show them: growing.
+
+    The books are checked: each byte is a record's, given up, or left.
+    """
+    one = reader(**options)
+    records, ends, bad, at = [], [], [], 0
+    for stop in [*sorted(cuts), len(data)]:
+        states = [State.MORE, State.FINAL] if final and stop == len(data) else [State.MORE]
+        for state in states:
+            window = np.frombuffer(data[at:stop], np.uint8)
+            framed = one.frame(window, offset + at, state)
+            batch = framed.batch
+            assert batch.span == (offset + at, offset + at + framed.consumed)
+            assert 0 <= framed.consumed <= len(window)
+            records += [(batch.payload(row), batch.key(row)) for row in range(len(batch))]
+            ends += [int(end) - offset for end in batch.ends]
+            bad += [(each.start - offset, each.end - offset) for each in framed.bad]
+            at += framed.consumed
+    assert ends == sorted(ends)
+    return records, ends, merged(bad), at
+
+
+def merged(ranges):
+    whole = []
+    for start, end in ranges:
+        assert start < end
+        if whole and whole[-1][1] == start:
+            whole[-1] = (whole[-1][0], end)
+        else:
+            whole.append((start, end))
+    return whole
+
+
+SOME = [
+    frame(b"one", timestamp_ns=1_553_980_990_791_000_000),
+    frame(b"two", key=b"k", timestamp_ns=5, more=i64(4, 12345)),
+    frame(b"", key=b""),
+    frame(b"three" * 20, key=b"\0\xff", timestamp_ns=7, more=i64(4, -1) + headers()),
+    frame(b"four\x0b\0\2", more=headers(host=b"")),
+]
+RECORDS = [
+    (b"one", None),
+    (b"two", b"k"),
+    (b"", b""),
+    (b"three" * 20, b"\0\xff"),
+    (b"four\x0b\0\2", None),
+]
+
+
+def test_messages_keys_and_times():
+    data = b"".join(SOME)
+    records, ends, bad, at = read(data)
+    assert (records, bad, at) == (RECORDS, [], len(data))
+    assert ends == list(np.cumsum([len(each) for each in SOME]))
+    batch = reader().frame(np.frombuffer(data, np.uint8), 0, State.MORE).batch
+    assert batch.timestamps_ms.tolist() == [1_553_980_990_791, 0, -1, 0, -1]
+
+
+def test_the_whole_struct_when_asked_for():
+    records, _, bad, _ = read(b"".join(SOME), payload=ThriftPayload.FRAME)
+    assert [value for value, _ in records] == [each[4:] for each in SOME]
+    assert not bad
+
+
+def test_a_frame_as_the_java_agent_reads_it():
+    message = b'{"timestamp":1553980990791,"message":"x"}'
+    data = struct.pack(">i", len(message) + 19) + b"\x0b\0\2" + struct.pack(">i", len(message))
+    data += message + b"\x0a\0\3" + struct.pack(">q", 1_553_980_990_791_000_000) + b"\0"
+    assert read(data)[0] == [(message, None)]
+
+
+@pytest.mark.parametrize("stop", range(len(b"".join(SOME)) + 1))
+def test_every_prefix_gives_whole_records_only_and_waits_for_the_rest(stop):
+    data = b"".join(SOME)[:stop]
+    whole = [n for n in range(len(SOME) + 1) if len(b"".join(SOME[:n])) <= stop][-1]
+    records, _, bad, at = read(data, final=False)
+    assert (records, bad, at) == (RECORDS[:whole], [], len(b"".join(SOME[:whole])))
+    records, _, bad, at = read(data)
+    assert records == RECORDS[:whole]
+    assert at == stop
+    assert bad == [(len(b"".join(SOME[:whole])), stop)] * (len(b"".join(SOME[:whole])) < stop)
+
+
+def test_every_change_of_one_byte_is_the_exact_record_or_a_range_given_up():
+    data = b"".join(SOME)
+    for index in range(len(data)):
+        for value in {0, 1, 0x0B, 0x7F, 0x80, 0xFF, data[index] ^ 1}:
+            changed = data[:index] + bytes([value]) + data[index + 1 :]
+            records, ends, bad, at = read(changed)
+            assert at == len(data)
+            covered = sum(end - start for start, end in bad)
+            for record, end in zip(records, ends, strict=True):
+                start = max(
+                    s
+                    for s in range(end)
+                    if end - s > 4
+                    and parse(changed[s + 4 : end]) == record
+                    and struct.unpack_from(">I", changed, s)[0] == end - s - 4
+                )
+                covered += end - start
+            assert covered == len(data), (index, value, bad, ends)
+
+
+@given(
+    pieces=st.lists(
+        st.one_of(
+            st.builds(
+                frame,
+                st.binary(max_size=60),
+                key=st.one_of(st.none(), st.binary(max_size=5)),
+                timestamp_ns=st.one_of(st.none(), st.integers(0, 2**63 - 1)),
+                more=st.sampled_from([b"", headers(), i64(4, 1)]),
+            ),
+            st.binary(max_size=30),
+            st.sampled_from([b"\0\0\0\0", b"\xff" * 4, b"\x7f\xff\xff\xff", b"\0\0\0\x0b\x0b\0\2"]),
+        ),
+        max_size=12,
+    ),
+    seed=st.integers(0, 999),
+)
+@settings(deadline=None)
+def test_however_it_is_cut_the_same_records_come(pieces, seed):
+    data = b"".join(pieces)
+    cuts = random.Random(seed).sample(range(len(data) + 1), min(len(data), seed % 7))
+    whole = read(data)
+    records, ends, bad, at = read(data, cuts)
+    assert at == whole[3] == len(data)
+    assert (records, ends, bad) == whole[:3]
+
+
+def test_garbage_between_frames_is_one_range():
+    for garbage in (b"\0" * 50, b"text\n" * 30, b"\xff" * 7, b"\0\0\0\x0b\x0b\0\x02\0\0\0\x01"):
+        data = SOME[0] + garbage + SOME[1]
+        records, _, bad, _ = read(data)
+        assert records == RECORDS[:2]
+        assert bad == [(len(SOME[0]), len(SOME[0]) + len(garbage))]
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, LIMIT + 1, 2**31 - 1, -1, -(2**31)])
+def test_lengths_that_cannot_be(length):
+    data = struct.pack(">i", length) + SOME[0][4:] + SOME[1]
+    records, _, bad, _ = read(data, final=False)
+    assert records == [RECORDS[1]]
+    assert bad == [(0, len(SOME[0]))]
+
+
+def test_a_frame_longer_than_allowed_is_given_up_and_its_neighbours_are_not():
+    data = SOME[0] + frame(b"x" * (LIMIT + 1)) + SOME[1]
+    records, _, bad, _ = read(data, cuts=range(0, len(data), 997))
+    assert records == RECORDS[:2]
+    assert bad == [(len(SOME[0]), len(data) - len(SOME[1]))]
+
+
+@pytest.mark.parametrize("depth", [1, 7, 8, 9, 70, 1000])
+def test_structs_in_structs(depth):
+    more = struct.pack(">bh", 12, 9) * depth + b"\0" * depth
+    records, _, bad, _ = read(frame(b"x", more=more) + SOME[1])
+    assert records == ([(b"x", None)] if depth <= 8 else []) + [RECORDS[1]]
+    assert bool(bad) == (depth > 8)
+
+
+def test_a_struct_without_a_message_is_no_record():
+    fields = string(1, b"key") + b"\0"
+    records, _, bad, _ = read(struct.pack(">i", len(fields)) + fields + SOME[0])
+    assert records == RECORDS[:1]
+    assert bad == [(0, 4 + len(fields))]
+
+
+@pytest.mark.parametrize("garbage", [b"\0", b"\x0b", b"\xff", b"\0\0\x02\0\x0b\0\x02"])
+def test_no_more_than_a_window_is_ever_held(garbage):
+    """A long file without a frame: each window is given up but for what may begin one."""
+    window = np.frombuffer(garbage * (2 * LIMIT // len(garbage)), np.uint8)
+    framed = reader().frame(window, 0, State.MORE)
+    assert len(window) - framed.consumed < reader().max_window
+    assert not len(framed.batch)
+
+
+def test_an_empty_window():
+    assert read(b"") == ([], [], [], 0)
