@@ -83,11 +83,27 @@ class ReaderType(Enum):
     THRIFT = "thrift"  #: a `LogMessage` in a frame of its own
 
 
-class ThriftPayload(Enum):
+class Payload(Enum):
     """What of a frame is published."""
 
-    MESSAGE = "message"  #: the bytes of the field `message`
-    FRAME = "frame"  #: the whole struct, without the length before it
+    MESSAGE = "message"  #: what is in it
+    FRAME = "frame"  #: the whole frame, without the length before it
+
+
+class OnCorrupt(Enum):
+    """What becomes of a record that is not what it should be."""
+
+    DEAD_LETTER = "dead_letter"
+    PASS = "pass"  # noqa: S105  #: it is published like the others
+
+
+class TimeUnit(Enum):
+    """What a time counts, since 1970."""
+
+    NS = "ns"
+    US = "us"
+    MS = "ms"
+    S = "s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,11 +201,18 @@ class TextReaderConfig(ReaderConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThriftReaderConfig(ReaderConfig):
-    """`LogMessage` structs in frames of a 4-byte length: `{type: thrift}`."""
+    """Structs in frames of a 4-byte length, `LogMessage` without an `idl`: `{type: thrift}`."""
 
     type: ReaderType = ReaderType.THRIFT  #: what a record is
     max_record: ByteSize = ByteSize(960 << 10)  #: bytes of a frame; longer ones are dead letters
-    payload: ThriftPayload = ThriftPayload.MESSAGE  #: what is published, the key being `key`
+    payload: Payload | None = None  #: message: the field of that name | frame: the struct
+    checksum: bool = False  #: compare messages with the CRC-32 beside them, where there is one
+    on_corrupt: OnCorrupt = OnCorrupt.DEAD_LETTER  #: if that differs: dead_letter | pass
+    idl: Path | None = None  #: a `.thrift` file that describes the structs, if others
+    struct: str | None = None  #: the name of theirs in it; needed with an `idl`
+    key: str | None = None  #: the field that is the key, with an `idl`, as `header.id`
+    timestamp: str | None = None  #: the `i64` that is the time, with an `idl`
+    timestamp_unit: TimeUnit = TimeUnit.NS  #: what that counts since 1970: ns | us | ms | s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ from singer.config.nodes import INVALID, SCALARS, Check, Entry, Invalid, Nodes, 
 from singer.config.pending import PENDING, PENDING_TYPES
 from singer.kafka import properties as kafka_properties
 from singer.locality import zone
+from singer.readers import idl
 
 #: By the word of its `type`, the record of a reader.
 _READERS: Final[Mapping[str | None, type[ReaderConfig]]] = MappingProxyType(
@@ -183,7 +184,12 @@ class Notations:
         if entries is None:
             return INVALID
         word = entries["type"].value.node.value if "type" in entries else None
-        return self._typed(_READERS.get(word, TextReaderConfig), spot)
+        reader = self._typed(_READERS.get(word, TextReaderConfig), spot)
+        if isinstance(reader, ThriftReaderConfig):
+            _, faults = idl.look(reader)
+            for key, message in faults.items():
+                self.nodes.fault(entries[key].value if key in entries else spot, message)
+        return reader
 
     def _entries_with_type(self, spot: Spot) -> dict[str, Entry] | None:
         """`word` is short for `{type: word}`."""

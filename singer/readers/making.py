@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from singer.base.config import ReaderConfig, TextReaderConfig, ThriftReaderConfig
 from singer.base.ports import Reader
+from singer.readers import idl
 from singer.readers.text import TextReader
 from singer.readers.thrift import ThriftReader
 
 
 def make(config: ReaderConfig) -> Reader:
-    """One reader serves all files of a stream: it keeps no state."""
+    """One reader serves all files of a stream: it keeps no state. Raises InputError."""
     match config:
         case TextReaderConfig():
             return TextReader(config)
         case ThriftReaderConfig():
-            return ThriftReader(config)
+            return ThriftReader(config, idl.layout(config))
     raise AssertionError(f"no reader for {config}")

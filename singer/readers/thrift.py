@@ -1,86 +1,85 @@
-"""Thrift: records are `LogMessage` structs in frames of a 4-byte big-endian length.
+"""Thrift: records are structs in frames of a 4-byte big-endian length.
 
-A frame is a length N and N bytes of TBinaryProtocol: one struct of `binary` 1 key, `binary` 2
-message, `i64` 3 timestamp in ns, `i64` 4 CRC-32 of the message, struct 5 audit headers; key or
-message come first.
+A frame is a length N and N bytes of TBinaryProtocol. Without an IDL the struct is a `LogMessage`:
+`binary` 1 key, `binary` 2 message, `i64` 3 timestamp in ns, `i64` 4 CRC-32 of the message, struct 5
+audit headers; key or message come first.
 
-Columnar: frames are found by the byte that all of them begin with, their lengths are compared with
-where the next one begins, and the fields of all frames of a window are walked side by side. Python
-steps are taken where the chain of frames breaks. No length is trusted: a frame is one only if its
-fields end exactly where it does. Pure; knows no files and no clock.
+Columnar: frames are found by the bytes that they begin with, their lengths are compared with where
+the next one begins, and the fields of all frames of a window are walked side by side. Python steps
+are taken where the chain of frames breaks, and for structs with containers. No length is trusted:
+a frame is one only if its fields end exactly where it does. Pure; knows no files and no clock.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import zlib
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from singer.base.batch import Bools, Bytes, Int64s, Keys, RecordBatch
-from singer.base.config import ThriftPayload, ThriftReaderConfig
+from singer.base.config import OnCorrupt, Payload, ThriftReaderConfig, TimeUnit
 from singer.base.ports import BadRange, Framed, State
 from singer.readers.ranges import PART_BYTES, dead_letter
+from singer.readers.thrift_fields import (
+    FIXED,
+    LOG_MESSAGE,
+    STRING,
+    Fields,
+    Layout,
+    Soundness,
+    scan,
+    unsigned,
+    walk,
+)
 
 #: Bytes of the length before each frame.
 _PREFIX: Final = 4
 #: Bytes of a frame that tell whether it may be one: the length, and the head of its first field.
 _HEAD: Final = 7
-#: A frame with an empty message: one field of 7 bytes, and the stop.
-_LEAST: Final = 8
-#: Types of TBinaryProtocol.
-_STOP: Final = 0
-_I64: Final = 10
-_STRING: Final = 11
-_STRUCT: Final = 12
-#: Fields and stops that are walked in one frame: a `LogMessage` with all there is has 15.
-_MOST_FIELDS: Final = 64
-_MOST_DEPTH: Final = 8
-#: Bytes of the values of each type; 0: of no fixed size, or unknown.
-_SIZES: Final = np.zeros(256, np.int64)
-_SIZES[[2, 3, 4, 6, 8, _I64]] = [1, 1, 8, 2, 4, 8]
+#: Bytes of garbage that are looked at again and again for what may be a frame with containers, in
+#: windows: somebody may write what looks like one at every byte.
+_PATIENCE: Final = 4
 
-
-class _Frames(NamedTuple):
-    """Columns of whole frames, int64, in order: the window's index of each, and its length."""
-
-    starts: Int64s
-    lengths: Int64s
-
-    @property
-    def ends(self) -> Int64s:
-        """The window's index behind each."""
-        return self.starts + self.lengths + _PREFIX
-
-    def take(self, rows: Bools | Int64s) -> _Frames:
-        return _Frames(self.starts[rows], self.lengths[rows])
-
-
-class _Fields(NamedTuple):
-    """Columns of what stands in frames; an absent key has the length -1, an absent time is -1."""
-
-    message: Int64s
-    message_length: Int64s
-    key: Int64s
-    key_length: Int64s
-    timestamp_ns: Int64s
-
-    def take(self, rows: Bools | Int64s) -> _Fields:
-        return _Fields(*(column[rows] for column in self))
+#: A time in milliseconds is one of the unit, times the first, by the second.
+_MILLISECONDS: Final = {
+    TimeUnit.NS: (1, 1_000_000),
+    TimeUnit.US: (1, 1000),
+    TimeUnit.MS: (1, 1),
+    TimeUnit.S: (1000, 1),
+}
+#: Later ones are none: the year 292,000 in seconds.
+_LATEST: Final = 1 << 53
 
 
 class ThriftReader:
-    """A `base.ports.Reader` of `LogMessage` frames.
+    """A `base.ports.Reader` of frames, whose fields lie as `layout` says.
 
     A last frame that is torn waits for its rest, and is given up when nothing will come. Garbage is
     given up as one range, up to the next whole frame.
     """
 
-    __slots__ = ("_max_record", "_part_bytes", "_payload")
+    __slots__ = ("_config", "_heads", "_layout", "_least", "_max_record", "_part_bytes")
 
-    def __init__(self, config: ThriftReaderConfig, *, part_bytes: int = PART_BYTES) -> None:
+    def __init__(
+        self,
+        config: ThriftReaderConfig,
+        layout: Layout = LOG_MESSAGE,
+        *,
+        part_bytes: int = PART_BYTES,
+    ) -> None:
+        self._config = config
+        self._layout = layout
         self._max_record = int(config.max_record)
-        self._payload = config.payload
         self._part_bytes = part_bytes
+        self._heads = {kind.to_bytes() + number.to_bytes(2, "big") for kind, number in layout.heads}
+        # One field, without content, and the stop.
+        self._least = min(
+            3 + FIXED.get(kind, 1 if kind != STRING else 4) + 1 for kind, _ in layout.heads
+        )
 
     @property
     def max_window(self) -> int:
@@ -97,48 +96,53 @@ class ThriftReader:
         resume: bytes = b"",  # noqa: ARG002  # what was before the window says nothing of it
     ) -> Framed:
         """Frame `window`, uint8, whose first byte is at file offset `offset`."""
-        heads = self._heads(window)
-        lengths = _unsigned(window, heads)
+        heads = self._find_heads(window)
+        lengths = unsigned(window, heads)
         whole = heads + lengths + _PREFIX <= len(window)
-        frames = _Frames(heads[whole], lengths[whole])
-        valid, fields = _walk(window, frames)
-        frames, fields = frames.take(valid), fields.take(valid)
+        frames = _Candidates.of(window, heads[whole], lengths[whole], self._layout)
         torn = heads[~whole]
-        at, rows, bad = 0, [], list[tuple[int, int]]()
-        ends = frames.ends
-        breaks = np.append(np.flatnonzero(ends[:-1] != frames.starts[1:]), len(ends) - 1)
+        at, rows, bad = 0, [np.empty(0, np.int64)], list[tuple[int, int, str]]()
         while at < len(window):
-            index = int(np.searchsorted(frames.starts, at))
-            if index < len(ends) and frames.starts[index] == at:
-                last = int(breaks[np.searchsorted(breaks, index)])
-                rows.append(np.arange(index, last + 1))
-                at = int(ends[last])
+            run = frames.run(at)
+            if len(run):
+                rows.append(run)
+                at = int(frames.ends[run[-1]])
                 continue
-            until = int(frames.starts[index]) if index < len(ends) else len(window)
+            until = frames.next_after(at)
             if state is State.MORE or (state is State.QUIET and until == len(window)):
                 if self._may_come(window, at):
                     break
                 if until == len(window):
                     until = self._first_torn(window, at, torn)
-            bad.append((at, until))
+            bad.append((at, until, "no Thrift frame"))
             at = until
-        chosen = np.concatenate(rows) if rows else np.empty(0, np.int64)
+        frames = frames.take(np.concatenate(rows))
+        corrupt = self._corrupt(window, frames.fields)
+        if corrupt.any() and self._config.on_corrupt is OnCorrupt.DEAD_LETTER:
+            bad += [
+                (int(start), int(end), "checksum does not match")
+                for start, end in zip(frames.starts[corrupt], frames.ends[corrupt], strict=True)
+            ]
+            frames = frames.take(~corrupt)
         return Framed(
-            batch=self._batch(
-                window, (offset, offset + at), frames.take(chosen), fields.take(chosen)
-            ),
+            batch=self._batch(window, (offset, offset + at), frames),
             consumed=at,
             scanned=at,
-            bad=self._give_up(bad, offset),
+            bad=self._give_up(sorted(bad), offset),
         )
 
-    def _heads(self, window: Bytes) -> Int64s:
+    def _find_heads(self, window: Bytes) -> Int64s:
         """Where frames may begin of which at least the head is there."""
-        heads = np.flatnonzero(window[_PREFIX : max(_PREFIX, len(window) - 2)] == _STRING)
-        number = window[heads + 6]
-        heads = heads[(window[heads + 5] == 0) & (number >= 1) & (number <= 2)]
-        lengths = _unsigned(window, heads)
-        kept: Int64s = heads[(lengths >= _LEAST) & (lengths <= self._max_record)]
+        first = window[_PREFIX : max(_PREFIX, len(window) - 2)]
+        kinds = {each[0] for each in self._heads}
+        heads = np.flatnonzero(first == kinds.pop() if len(kinds) == 1 else _any_of(kinds)[first])
+        number = window[heads + 5].astype(np.int64) << 8 | window[heads + 6]
+        begins = np.zeros(len(heads), np.bool_)
+        for kind, wanted in self._layout.heads:
+            begins |= (number == wanted) & (window[heads + _PREFIX] == kind)
+        heads = heads[begins]
+        lengths = unsigned(window, heads)
+        kept: Int64s = heads[(lengths >= self._least) & (lengths <= self._max_record)]
         return kept
 
     def _may_come(self, window: Bytes, at: int) -> bool:
@@ -146,13 +150,11 @@ class ThriftReader:
         head = window[at : at + _HEAD].tobytes()
         if len(head) >= _PREFIX:
             length = int.from_bytes(head[:_PREFIX], "big")
-            if not _LEAST <= length <= self._max_record or at + _PREFIX + length <= len(window):
+            if not self._least <= length <= self._max_record or at + _PREFIX + length <= len(
+                window
+            ):
                 return False
-        return (
-            head[4:5] in {b"", b"\x0b"}
-            and head[5:6] in {b"", b"\x00"}
-            and head[6:7] in {b"", b"\x01", b"\x02"}
-        )
+        return any(each.startswith(head[_PREFIX:]) for each in self._heads)
 
     def _first_torn(self, window: Bytes, at: int, torn: Int64s) -> int:
         """Where behind `at` a frame may begin that is not whole; the end if nowhere."""
@@ -162,21 +164,31 @@ class ThriftReader:
         rest = range(max(at + 1, len(window) - _HEAD + 1), len(window))
         return next((each for each in rest if self._may_come(window, each)), len(window))
 
-    def _give_up(self, ranges: list[tuple[int, int]], offset: int) -> tuple[BadRange, ...]:
+    def _give_up(self, ranges: list[tuple[int, int, str]], offset: int) -> tuple[BadRange, ...]:
         bad: list[BadRange] = []
-        for start, end in ranges:
-            reason = "no Thrift frame"
+        for start, end, reason in ranges:
             dead_letter(offset + start, offset + end, 0, self._part_bytes, bad, reason=reason)
         return tuple(bad)
 
-    def _batch(
-        self, window: Bytes, span: tuple[int, int], frames: _Frames, fields: _Fields
-    ) -> RecordBatch:
-        if self._payload is ThriftPayload.FRAME:
+    def _corrupt(self, window: Bytes, fields: Fields) -> Bools:
+        """Which messages are not what their checksum says; none if that is not asked for."""
+        corrupt = np.zeros(len(fields.message), np.bool_)
+        if self._config.checksum:
+            # A Python step for each: no way to do several at once is faster than zlib.
+            for row in np.flatnonzero(fields.checksum >= 0):
+                start, length = int(fields.message[row]), int(fields.message_length[row])
+                crc = zlib.crc32(window[start : start + length].data)
+                corrupt[row] = crc != fields.checksum[row]
+        return corrupt
+
+    def _batch(self, window: Bytes, span: tuple[int, int], frames: _Candidates) -> RecordBatch:
+        fields = frames.fields
+        if self._layout.message is None or self._config.payload is Payload.FRAME:
             starts, lengths = frames.starts + _PREFIX, frames.lengths
         else:
             starts, lengths = fields.message, fields.message_length
-        known = fields.timestamp_ns >= 0
+        times, by = _MILLISECONDS[self._config.timestamp_unit]
+        known = (fields.timestamp >= 0) & (fields.timestamp * (times > 1) < _LATEST)
         return RecordBatch(
             buffer=window,
             starts=starts,
@@ -184,67 +196,97 @@ class ThriftReader:
             ends=frames.ends + span[0],
             span=span,
             keys=Keys(buffer=window, starts=fields.key, lengths=fields.key_length.astype(np.int32)),
-            timestamps_ms=np.where(known, fields.timestamp_ns // 1_000_000, -1),
+            timestamps_ms=np.where(known, fields.timestamp * times // by, -1),
         )
 
 
-def _walk(window: Bytes, frames: _Frames) -> tuple[Bools, _Fields]:
-    """The fields of all frames, one of each at a time: which frames are sound, and what is there.
+@dataclass(slots=True, kw_only=True)
+class _Candidates:
+    """Columns of what may be whole frames: their indices in the window, lengths, and fields."""
 
-    All bytes that are looked at lie in the frame. A container (list, set, map) is none of the
-    format's, and no frame that has one is sound.
-    """
-    count = len(frames.starts)
-    valid = np.zeros(count, np.bool_)
-    fields = _Fields(*(np.full(count, -1, np.int64) for _ in _Fields._fields))
-    row = np.arange(count)
-    at, end = frames.starts + _PREFIX, frames.ends
-    depth = np.zeros(count, np.int64)
-    for _ in range(_MOST_FIELDS):
-        kind = window[at]
-        more = kind != _STOP
-        if not more.all():
-            over = ~more & (depth == 0)
-            valid[row[over & (at + 1 == end)]] = True
-            inner = ~more & (depth > 0) & (at + 1 < end)
-            depth -= inner
-            at = at + inner
-            keep = inner | more
-            row, at, end, depth, kind, more = (c[keep] for c in (row, at, end, depth, kind, more))
-        if not len(row):
-            break
-        # Room for the head of a field, and of a string: every frame ends with a stop behind it.
-        sound = ~more | (at + 3 < end)
-        head = np.where(sound & more, at, 0)
-        number = window[head + 1].astype(np.int64) << 8 | window[head + 2]
-        string = more & (kind == _STRING) & (at + 7 < end)
-        length = np.where(string, _unsigned(window, np.where(string, at + 3, 0)), 0)
-        nested = more & (kind == _STRUCT) & (depth < _MOST_DEPTH)
-        size = _SIZES[kind]
-        step = np.where(string, 7 + length, np.where(nested, 3, np.where(size > 0, 3 + size, 0)))
-        sound &= ~more | ((step > 0) & (at + step < end))
-        outer = more & sound & (depth == 0)
-        for wanted, start, found in (
-            (1, fields.key, fields.key_length),
-            (2, fields.message, fields.message_length),
-        ):
-            here = outer & string & (number == wanted)
-            start[row[here]] = at[here] + 7
-            found[row[here]] = length[here]
-        here = outer & (kind == _I64) & (number == 3)
-        if here.any():
-            high, low = _unsigned(window, at[here] + 3), _unsigned(window, at[here] + 7)
-            fields.timestamp_ns[row[here]] = high << 32 | low
-        depth = depth + nested
-        at = at + np.where(more, step, 0)
-        row, at, end, depth = (c[sound] for c in (row, at, end, depth))
-    valid &= fields.message_length >= 0
-    return valid, fields
+    window: Bytes
+    layout: Layout
+    starts: Int64s
+    lengths: Int64s
+    soundness: NDArray[np.uint8]
+    fields: Fields
+    ends: Int64s
+    breaks: Int64s  #: rows behind which the chain of sound frames ends
+    patience: int  #: bytes that may still be scanned in search of the next frame
+
+    @classmethod
+    def of(cls, window: Bytes, starts: Int64s, lengths: Int64s, layout: Layout) -> _Candidates:
+        """Those at `starts` that are sound, or may be."""
+        ends = starts + lengths + _PREFIX
+        soundness, fields = walk(window, starts + _PREFIX, ends, layout)
+        kept = soundness != Soundness.NO
+        starts, lengths, ends, soundness = (
+            column[kept] for column in (starts, lengths, ends, soundness)
+        )
+        chained = (
+            (ends[:-1] == starts[1:])
+            & (soundness[:-1] == Soundness.YES)
+            & (soundness[1:] == Soundness.YES)
+        )
+        return cls(
+            window=window,
+            layout=layout,
+            starts=starts,
+            lengths=lengths,
+            soundness=soundness,
+            fields=fields.take(kept),
+            ends=ends,
+            breaks=np.append(np.flatnonzero(~chained), len(starts) - 1),
+            patience=_PATIENCE * len(window),
+        )
+
+    def take(self, rows: Bools | Int64s) -> _Candidates:
+        """The rows chosen; they are no chain any more."""
+        return replace(
+            self,
+            starts=self.starts[rows],
+            lengths=self.lengths[rows],
+            soundness=self.soundness[rows],
+            fields=self.fields.take(rows),
+            ends=self.ends[rows],
+        )
+
+    def run(self, at: int) -> Int64s:
+        """The rows of frames that follow each other from `at` on; they may end anywhere."""
+        row = int(np.searchsorted(self.starts, at))
+        if row == len(self.starts) or self.starts[row] != at or not self._is_sound(row):
+            return np.empty(0, np.int64)
+        last = int(self.breaks[np.searchsorted(self.breaks, row)])
+        return np.arange(row, last + 1)
+
+    def next_after(self, at: int) -> int:
+        """The index of the next frame behind `at`; the window's end if there is none."""
+        for row in range(int(np.searchsorted(self.starts, at + 1)), len(self.starts)):
+            if self.soundness[row] == Soundness.OPEN:
+                self.patience -= int(self.lengths[row])
+                if self.patience < 0:
+                    continue
+            if self._is_sound(row):
+                return int(self.starts[row])
+        return len(self.window)
+
+    def _is_sound(self, row: int) -> bool:
+        """Whether it is a frame; what `walk` left open is found out once."""
+        if self.soundness[row] == Soundness.OPEN:
+            start = int(self.starts[row]) + _PREFIX
+            found = scan(self.window[start : int(self.ends[row])].tobytes(), self.layout)
+            self.soundness[row] = Soundness.NO if found is None else Soundness.YES
+            if found is not None:
+                for column, value, place in zip(self.fields, found, _PLACES, strict=True):
+                    column[row] = value + start * (place and value >= 0)
+        return bool(self.soundness[row] == Soundness.YES)
 
 
-def _unsigned(window: Bytes, at: Int64s) -> Int64s:
-    """The 32-bit big-endian numbers at these indices."""
-    wide = window[at].astype(np.int64)
-    for byte in (1, 2, 3):
-        wide = wide << 8 | window[at + byte]
-    return wide
+#: Which columns of `Fields` are indices.
+_PLACES: Final = tuple(name in {"message", "key"} for name in Fields._fields)
+
+
+def _any_of(kinds: Collection[int]) -> Bools:
+    chosen = np.zeros(256, np.bool_)
+    chosen[list(kinds)] = True
+    return chosen

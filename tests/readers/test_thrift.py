@@ -2,13 +2,14 @@
 
 import random
 import struct
+import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from singer.base.config import ByteSize, ThriftPayload, ThriftReaderConfig
+from singer.base.config import ByteSize, OnCorrupt, Payload, ThriftReaderConfig
 from singer.base.ports import State
 from singer.readers.thrift import ThriftReader
 from tests.readers.thrift_frames import frame, headers, i64, parse, string
@@ -80,7 +81,7 @@ def test_messages_keys_and_times():
 
 
 def test_the_whole_struct_when_asked_for():
-    records, _, bad, _ = read(b"".join(SOME), payload=ThriftPayload.FRAME)
+    records, _, bad, _ = read(b"".join(SOME), payload=Payload.FRAME)
     assert [value for value, _ in records] == [each[4:] for each in SOME]
     assert not bad
 
@@ -174,12 +175,12 @@ def test_a_frame_longer_than_allowed_is_given_up_and_its_neighbours_are_not():
     assert bad == [(len(SOME[0]), len(data) - len(SOME[1]))]
 
 
-@pytest.mark.parametrize("depth", [1, 7, 8, 9, 70, 1000])
+@pytest.mark.parametrize("depth", [1, 8, 31, 32, 64, 65, 1000])
 def test_structs_in_structs(depth):
     more = struct.pack(">bh", 12, 9) * depth + b"\0" * depth
     records, _, bad, _ = read(frame(b"x", more=more) + SOME[1])
-    assert records == ([(b"x", None)] if depth <= 8 else []) + [RECORDS[1]]
-    assert bool(bad) == (depth > 8)
+    assert records == ([(b"x", None)] if depth <= 64 else []) + [RECORDS[1]]
+    assert bool(bad) == (depth > 64)
 
 
 def test_a_struct_without_a_message_is_no_record():
@@ -187,6 +188,87 @@ def test_a_struct_without_a_message_is_no_record():
     records, _, bad, _ = read(struct.pack(">i", len(fields)) + fields + SOME[0])
     assert records == RECORDS[:1]
     assert bad == [(0, 4 + len(fields))]
+
+
+LISTS = [
+    (15, b"\x0b\0\0\0\x02" + b"\0\0\0\x01a" + b"\0\0\0\0"),  # list<string>
+    (14, b"\x0a\0\0\0\x03" + b"\0" * 24),  # set<i64>
+    (15, b"\x0c\0\0\0\x02" + i64(1, 5) + b"\0" + b"\0"),  # list<struct>
+    (13, b"\x0b\x0c\0\0\0\x01" + b"\0\0\0\x01k" + string(7, b"v") + b"\0"),  # map<string, struct>
+    (13, b"\x08\x03\0\0\0\x02" + b"\0" * 10),  # map<i32, byte>
+    (15, b"\x02\0\0\0\0"),  # an empty list<bool>
+    (13, b"\0\0\0\0\0\0"),  # an empty map, which need not say of what
+    (15, b"\x0f\0\0\0\x01" + b"\x02\0\0\0\x01\x01"),  # list<list<bool>>
+]
+
+
+@pytest.mark.parametrize(("kind", "value"), LISTS)
+def test_fields_with_containers_are_passed_over(kind, value):
+    field = struct.pack(">bh", kind, 9) + value
+    for more in field, headers() + field, field + i64(4, 77):
+        one = frame(b"x", key=b"k", timestamp_ns=8_000_000, more=more)
+        records, _, bad, _ = read(SOME[0] + one + SOME[1])
+        assert (records, bad) == ([RECORDS[0], (b"x", b"k"), RECORDS[1]], [])
+        batch = reader().frame(np.frombuffer(one, np.uint8), 0, State.MORE).batch
+        assert batch.timestamps_ms.tolist() == [8]
+        for cut in range(4 + 7 + 2 + 7 + 2, len(one) - 1):  # a container that ends elsewhere
+            shorter = one[4:cut] + b"\0"
+            torn = struct.pack(">i", len(shorter)) + shorter
+            records, _, bad, at = read(torn + SOME[1])
+            assert records[-1] == RECORDS[1]
+            assert at == len(torn) + len(SOME[1])
+            assert bad or records[0] in {(b"x", b"k"), (b"x", None)}
+
+
+@pytest.mark.parametrize("count", [-1, 2**31 - 1, 5000])
+@pytest.mark.parametrize("element", [0, 1, 2, 10, 11, 12, 13, 15, 16, 99, 255])
+def test_containers_that_say_they_are_larger_than_the_frame(count, element):
+    value = struct.pack(">bi", element - 256 if element > 127 else element, count) + b"\0" * 20
+    torn = frame(b"x", more=struct.pack(">bh", 15, 9) + value)
+    records, _, bad, _ = read(SOME[0] + torn + SOME[1])
+    assert records == RECORDS[:2]
+    assert bad == [(len(SOME[0]), len(SOME[0]) + len(torn))]
+
+
+def test_what_looks_like_a_frame_with_a_container_at_every_few_bytes_costs_no_more_than_a_little():
+    """Each claims to hold all that follows, so that looking into each would take a day."""
+    one = struct.pack(">ibhi", 0, 11, 2, 0) + struct.pack(">bhbi", 15, 9, 12, 2**31 - 1)
+    data = bytearray(one * (1_000_000 // len(one)))
+    for at in range(0, len(data) - 40_000, len(one)):
+        struct.pack_into(">i", data, at, 30_000 + at % 1000)
+    framed = reader(max_record=ByteSize(100_000)).frame(
+        np.frombuffer(bytes(data), np.uint8), 0, State.FINAL
+    )
+    assert framed.consumed == len(data)
+    assert not len(framed.batch)
+
+
+def test_messages_are_compared_with_their_checksums_when_asked_for():
+    right = frame(b"right", more=i64(4, zlib.crc32(b"right")))
+    wrong = frame(b"wrong", key=b"k", more=i64(4, 1))
+    data = SOME[0] + right + wrong + right
+    records, _, bad, _ = read(data)
+    assert [value for value, _ in records] == [b"one", b"right", b"wrong", b"right"]
+    assert not bad
+    records, _, bad, _ = read(data, checksum=True)
+    assert [value for value, _ in records] == [b"one", b"right", b"right"]
+    start = len(SOME[0]) + len(right)
+    assert bad == [(start, start + len(wrong))]
+    records, _, bad, _ = read(data, checksum=True, on_corrupt=OnCorrupt.PASS)
+    assert [value for value, _ in records] == [b"one", b"right", b"wrong", b"right"]
+    assert not bad
+
+
+def test_a_changed_byte_of_a_message_is_found_by_its_checksum():
+    message = bytes(range(256))
+    data = frame(message, more=i64(4, zlib.crc32(message)))
+    for index in range(len(data)):
+        for value in {data[index] ^ 1, data[index] ^ 0x80}:
+            changed = data[:index] + bytes([value]) + data[index + 1 :]
+            records, _, bad, _ = read(changed, checksum=True)
+            inside = 11 <= index < 11 + len(message)
+            assert not (inside and records)
+            assert bad == [(0, len(data))] * (not records)
 
 
 @pytest.mark.parametrize("garbage", [b"\0", b"\x0b", b"\xff", b"\0\0\x02\0\x0b\0\x02"])
