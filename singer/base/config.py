@@ -209,7 +209,7 @@ class ThriftReaderConfig(ReaderConfig):
     checksum: bool = False  #: compare messages with the CRC-32 beside them, where there is one
     on_corrupt: OnCorrupt = OnCorrupt.DEAD_LETTER  #: if that differs: dead_letter | pass
     idl: Path | None = None  #: a `.thrift` file that describes the structs, if others
-    struct: str | None = None  #: the name of theirs in it; needed with an `idl`
+    struct: str | None = None  #: the name of theirs in it; by default the one no other has in it
     key: str | None = None  #: the field that is the key, with an `idl`, as `header.id`
     timestamp: str | None = None  #: the `i64` that is the time, with an `idl`
     timestamp_unit: TimeUnit = TimeUnit.NS  #: what that counts since 1970: ns | us | ms | s

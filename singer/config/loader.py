@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from singer.base.config import AgentConfig, ClusterConfig, Config, StreamConfig
+from singer.base.config import AgentConfig, ClusterConfig, Config, ReaderConfig, StreamConfig
 from singer.base.errors import ConfigError, Problem
 from singer.config import rules
-from singer.config.document import Spot, compose
+from singer.config.document import Spot, compose, parse
 from singer.config.nodes import INVALID, Entry, Invalid, shown, suggestion
 from singer.config.notations import Notations, first
 from singer.config.pending import PENDING
@@ -39,6 +39,19 @@ class Loaded:
 def load(path: str, environ: Mapping[str, str] = os.environ) -> Loaded:
     """Load the configuration at `path`. Raises ConfigError with every problem, in file order."""
     return _Loading(environ).load(path)
+
+
+def load_reader(text: str) -> ReaderConfig:
+    """The reader that `text` says in YAML. Raises ConfigError."""
+    root = parse(text, "--reader")
+    notations = Notations(os.environ)
+    if root is None:
+        problem = Problem(file="--reader", line=1, column=1, path="", message="is empty")
+        raise ConfigError((problem,))
+    reader: ReaderConfig | Invalid = notations.nodes.read(root, ReaderConfig)
+    if isinstance(reader, Invalid) or notations.nodes.problems:
+        raise ConfigError(tuple(notations.nodes.problems))
+    return reader
 
 
 class _Loading:

@@ -131,7 +131,7 @@ class TestValid:
         ("reader: {type: cri, x: 1}", "6:20: streams[0].reader.type: cri is not built yet"),
         (
             "reader: {type: thrift, oversize: split}",
-            "6:28: streams[0].reader.oversize: unknown key: known are max_record, payload, type",
+            "6:28: streams[0].reader.oversize: unknown key: known are checksum, idl",
         ),
         ("transforms: [{redact: {}}]", "6:17: streams[0].transforms: is not built yet, and"),
         ("follow_symlinks: yes", "6:22: streams[0].follow_symlinks: must be true or false"),

@@ -107,7 +107,7 @@ def test_bytes_that_begin_no_field_of_the_struct_are_passed_over(config):
 @pytest.mark.parametrize(
     ("options", "key", "message"),
     [
-        ({"struct": None}, "struct", "which of Body, Header, Host, Request?"),
+        ({"idl": Path("/dev/null")}, "idl", "should end with .thrift"),
         ({"struct": "Requst"}, "idl", "has no struct Requst: did you mean Request?"),
         ({"struct": "Empty"}, "idl", "has no struct Empty"),
         ({"idl": Path("/nowhere.thrift")}, "idl", "No such file"),
@@ -127,6 +127,15 @@ def test_what_is_wrong_is_said_by_key(config, options, key, message):
     assert message in faults[key]
     with pytest.raises(InputError, match=f"reader thrift: .*{key}: "):
         make(config(**options))
+
+
+def test_the_struct_that_no_other_has_in_it_need_not_be_named(config, tmp_path):
+    (tmp_path / "access.thrift").write_text(IDL.replace("struct Empty {}", ""))
+    found, faults = idl.look(config(struct=None, key="header.id"))
+    assert (found.key, faults) == ((1, 1), {})
+    (tmp_path / "access.thrift").write_text("struct A { 1: i32 a } struct B { 1: i32 b }")
+    _, faults = idl.look(config(struct=None))
+    assert faults["idl"] == "say which struct it is: A, B"
 
 
 @pytest.mark.parametrize("text", ["struct {", "struct X { 1: Foo a }", 'include "no.thrift"', "\0"])
