@@ -40,6 +40,7 @@ from singer.base.ledger import Ledger
 from singer.base.ports import Clock
 from singer.budget import Budget
 from singer.descriptors import Descriptors
+from singer.files.pathpattern import PathPattern
 from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
 from singer.files.walk import Walker
@@ -47,6 +48,7 @@ from singer.kafka.cluster import KafkaCluster
 from singer.kafka.embedded import EmbeddedCluster
 from singer.locality.zone import resolve
 from singer.observe.arrivals import Arrivals
+from singer.outlets import Outlet, Outlets
 from singer.positions.breaker import CrashBreaker
 from singer.positions.sqlite import SqlitePositions
 from singer.positions.state_dir import StateDir
@@ -266,21 +268,33 @@ class Agent:
             stream=stream.name,
             name=config.name,
             reader=make_reader(stream.reader),
-            writer=KafkaWriter(self._clusters[config.cluster], config),
             committer=self._positions,
             account=self.ledger.account(stream.name, config.name),
             priority=stream.priority,
             ceilings=budget.destination(
                 config.cluster, shadow=config.shadow, priority=stream.priority
             ),
-            partition_ceiling=partial(
-                budget.partition, config.cluster, config.topic, priority=stream.priority
+            outlet=Outlets(
+                config.topic,
+                None if stream.path_pattern is None else PathPattern(stream.path_pattern),
+                partial(self._outlet, stream, config, budget),
             ),
             file_ceiling=partial(budget.file, config.cluster),
             dead_letters=self._dead_letters,
             rotate_grace_seconds=stream.rotate_grace,
             flush_partial_after_seconds=stream.flush_partial_after,
             once=self._once,
+        )
+
+    def _outlet(
+        self, stream: StreamConfig, config: DestinationConfig, budget: Budget, topic: str
+    ) -> Outlet:
+        cluster = self._clusters[config.cluster]
+        return Outlet(
+            writer=KafkaWriter(cluster, topic, config.partitioner),
+            partition_ceiling=partial(
+                budget.partition, config.cluster, topic, priority=stream.priority
+            ),
         )
 
     # --- running ------------------------------------------------------------------------------

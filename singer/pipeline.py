@@ -91,6 +91,7 @@ class Pipeline:
         "_largest",
         "_moved",
         "_on_changed",
+        "_outlet",
         "_outstanding",
         "_partitioner",
         "_reading",
@@ -139,7 +140,8 @@ class Pipeline:
         self._services = services
         self._source = file.source(position.offset, tail)
         self._resume = position.resume
-        self._partitioner = destination.writer.partitioner(file.seed)
+        self._outlet = destination.outlet(file.path)
+        self._partitioner = self._outlet.writer.partitioner(file.seed)
         self._after = after
         self._successors: list[Pipeline] = []
         for older in after:
@@ -389,7 +391,7 @@ class Pipeline:
             self._hint = ()
             return False
         try:
-            await self.destination.writer.ready()
+            await self._outlet.writer.ready()
         except DeliveryError as error:
             self._wait_for_destination(error)
             return True
@@ -509,7 +511,7 @@ class Pipeline:
             self._record_bytes = batch.nbytes / len(batch) + 1
             route = self._partitioner.assign(batch)
             # A batch over several partitions counts for the first: ends of two blocks at most.
-            partition = self.destination.partition_ceiling(
+            partition = self._outlet.partition_ceiling(
                 route if isinstance(route, int) else int(route[0])
             )
             if partition not in self._hint and blocked((partition,), cost, self._share.mark):
@@ -524,7 +526,7 @@ class Pipeline:
                 self._hint = ()
             self._sent_to = partition
             shared = (*shared, partition)
-            receipt = self.destination.writer.send(batch, route)
+            receipt = self._outlet.writer.send(batch, route)
         charge((self._ceiling, *shared), cost)
         ticket = Ticket(
             start=source.offset,

@@ -13,10 +13,11 @@ from typing import Protocol
 from singer.base.config import Priority
 from singer.base.events import Emit
 from singer.base.ledger import Account
-from singer.base.ports import Clock, Committer, Reader, Writer
+from singer.base.ports import Clock, Committer, Reader
 from singer.budget import Ceiling
 from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
+from singer.outlets import Outlet
 from singer.positions.breaker import CrashBreaker
 from singer.turns import Turns
 from singer.writers.dead_letters import DeadLetter
@@ -37,12 +38,11 @@ class Destination:
     stream: str
     name: str
     reader: Reader
-    writer: Writer
     committer: Committer
     account: Account
     priority: Priority
     ceilings: tuple[Ceiling, ...]
-    partition_ceiling: Callable[[int], Ceiling]
+    outlet: Callable[[str], Outlet]  #: by path
     file_ceiling: Callable[[], Ceiling]
     dead_letters: DeadLetterSink
     rotate_grace_seconds: float

@@ -174,11 +174,52 @@ def test_an_absent_topic_is_named_with_what_to_do(agent, brokers, tmp_path):
     assert "web.access" in line
 
 
+def test_topics_are_chosen_by_the_paths_of_files_and_one_that_is_absent_holds_up_no_other(
+    agent, brokers, tmp_path
+):
+    for topic in ("logs.web_api", "logs.db"):
+        brokers.create_topic(topic, 1)
+    for service in ("web.api", "db", "new"):
+        (tmp_path / "logs" / service).mkdir()
+    write(tmp_path, numbered(0, 100), "web.api/app.log")
+    write(tmp_path, numbered(100, 150), "web.api/app.log.1")
+    write(tmp_path, numbered(200, 300), "db/app.log")
+    write(tmp_path, numbered(300, 400), "new/app.log")
+    one = agent(create=False)
+    routed = {
+        "path_pattern": "/logs/(?P<service>[^/]+)/",
+        "rotated": "all",
+        **stream("s", str(tmp_path / "logs" / "*" / "*.log"), "logs.{service}"),
+    }
+    one.configure(
+        configuration(
+            state_dir=str(tmp_path / "state"), bootstrap=brokers.bootstrap, streams=[routed]
+        )
+    )
+    with (
+        Collector(brokers.bootstrap, "logs.web_api") as web,
+        Collector(brokers.bootstrap, "logs.db") as db,
+    ):
+        one.start()
+        web.wait_for(150, 30)
+        db.wait_for(100, 30)
+        assert "logs.new" in one.wait_for_log("event=destination-waits.*").group(0)
+        brokers.create_topic("logs.new", 1)
+        with Collector(brokers.bootstrap, "logs.new") as new:
+            new.wait_for(100, 60)
+        assert one.stop() == 0
+    one.assert_balanced()
+    assert values(brokers, "logs.web_api") == numbered(0, 150).split()
+    assert values(brokers, "logs.db") == numbered(200, 300).split()
+    assert values(brokers, "logs.new") == numbered(300, 400).split()
+
+
 _CRASHING = """
 import sys
 from singer import agent
 from singer.config.loader import load
 from singer.observe.log import Log
+from singer.readers import making
 from singer.readers.text import TextReader
 import ctypes
 
@@ -188,7 +229,7 @@ class Crashing(TextReader):
             ctypes.string_at(0)
         return super().frame(window, offset, state, **more)
 
-agent.TextReader = Crashing
+making.TextReader = Crashing
 sys.exit(agent.run(load(sys.argv[1]).config, once=False, emit=Log()))
 """
 

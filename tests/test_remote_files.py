@@ -232,7 +232,9 @@ def elsewhere(tmp_path):
 def test_reads_that_hang_keep_no_memory_from_others(bench, tmp_path, elsewhere, monkeypatch):
     agent = bench(memory=1 << 20)
     # Many partitions: none of them is full before the agent is.
-    agent.destination = replace(agent.destination, partition_ceiling=lambda _: Ceiling(1 << 20))
+    outlet = agent.destination.outlet("")
+    wide = replace(outlet, partition_ceiling=lambda _: Ceiling(1 << 20))
+    agent.destination = replace(agent.destination, outlet=lambda _: wide)
     disk = SlowDisk(monkeypatch)
     disk.arm(number=-1)  # nothing is cached
     gate, entered = threading.Event(), threading.Semaphore(0)

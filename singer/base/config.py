@@ -225,6 +225,7 @@ class StreamConfig:
     rotated: tuple[Glob, ...] = ()  #: more globs of rotated names
     rotated_dirs: tuple[Path, ...] = ()  #: more directories where rotated files go
     rotated_files: Rotated = Rotated.SINCE  #: `rotated: all` is short for `rotated_files: all`
+    path_pattern: str | None = None  #: a regular expression (RE2) with `(?P<groups>…)` for topics
     follow_symlinks: bool = False  #: symbolic links that stay below the directories of `paths`
     priority: Priority = Priority.NORMAL  #: whose turn comes first: high | normal | low
     reader: ReaderConfig = field(default_factory=TextReaderConfig)  #: see below

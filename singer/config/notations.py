@@ -34,7 +34,9 @@ from singer.config import rules
 from singer.config.document import Spot
 from singer.config.nodes import INVALID, SCALARS, Check, Entry, Invalid, Nodes, is_null, shown
 from singer.config.pending import PENDING, PENDING_TYPES
+from singer.files.pathpattern import PathPattern
 from singer.kafka import properties as kafka_properties
+from singer.kafka.topic_template import TopicTemplate
 from singer.locality import zone
 from singer.readers import idl
 
@@ -61,8 +63,9 @@ class Notations:
             (StreamConfig, "name"): self._check_stream_name,
             (StreamConfig, "paths"): self._check_paths,
             (StreamConfig, "publish"): self._check_publish,
+            (StreamConfig, "path_pattern"): _quoted(PathPattern),
             (DestinationConfig, "name"): _quoted(rules.destination_name),
-            (DestinationConfig, "topic"): _quoted(rules.topic),
+            (DestinationConfig, "topic"): _quoted(TopicTemplate),
             (DestinationConfig, "cluster"): self._refer,
         }
         self.nodes = Nodes(
@@ -166,7 +169,18 @@ class Notations:
         rotated = entries.get("rotated")
         if rotated and rotated.value.node.value in ("all", "since"):
             entries["rotated_files"] = entries.pop("rotated")
-        return self.nodes.fill(StreamConfig, spot, entries)
+        stream = self.nodes.fill(StreamConfig, spot, entries)
+        if stream is not INVALID:
+            self._check_groups(stream, entries["publish"].value)
+        return stream
+
+    def _check_groups(self, stream: StreamConfig, publish: Spot) -> None:
+        """What topics are filled in with must be found in the paths."""
+        known = PathPattern(stream.path_pattern).names if stream.path_pattern else frozenset()
+        for destination, spot in zip(stream.publish, self.nodes.items(publish) or (), strict=True):
+            for group in sorted(TopicTemplate(destination.topic).groups - known):
+                topic = (self.nodes.entries(spot) or {})["topic"].value
+                self.nodes.fault(topic, f"path_pattern has no group (?P<{group}>…)")
 
     def _destination(self, spot: Spot) -> Any:
         entries = self.nodes.entries(spot)

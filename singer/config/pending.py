@@ -61,7 +61,6 @@ PENDING: Final[Mapping[type, Mapping[str, Pending]]] = MappingProxyType(
             "catch_up": Pending(meaning="{max_bytes_per_second, order} after an outage"),
         },
         StreamConfig: {
-            "path_pattern": Pending(meaning="named groups of the path"),
             "transforms": Pending(
                 meaning="filter, redact, sample and others",
                 refusal="records would be published unchanged",

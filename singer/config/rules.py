@@ -1,4 +1,4 @@
-"""What values must be like beyond their type: names, topics, globs, addresses, limits.
+"""What values must be like beyond their type: names, globs, addresses, limits.
 
 Pure functions that raise ValueError, whose message starts with `must` where the value itself is
 to be quoted behind it.
@@ -19,12 +19,10 @@ from singer.base.config import (
     TextReaderConfig,
 )
 
-#: Kafka's own rule (org.apache.kafka.common.internals.Topic).
-_TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 #: Names become parts of file names, metric labels and command lines.
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
-#: The default is <cluster>/<topic>, at most 100 + 1 + 249 characters.
-_DESTINATION: Final = re.compile(r"[A-Za-z0-9._/-]{1,400}")
+#: The default is <cluster>/<topic>, at most 100 + 1 + 249 characters, as the topic is written.
+_DESTINATION: Final = re.compile(r"[A-Za-z0-9._/{}-]{1,400}")
 _ADDRESS: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 _SECRET_NAME: Final = re.compile(
     r"password|passphrase|secret|token|credential|jaas|\.key\.pem|oauthbearer\.config"
@@ -51,16 +49,6 @@ LIMITS: Final[Mapping[tuple[type, str], tuple[str | None, str | None]]] = Mappin
 )
 
 
-def topic(text: str) -> str:
-    """A legal Kafka topic name."""
-    if _TOPIC.fullmatch(text) is None or text in (".", ".."):
-        hint = " (templates are not built yet)" if "{" in text else ""
-        raise ValueError(
-            f"must be a topic name of 1 to 249 letters, digits, dots, underscores, hyphens{hint}"
-        )
-    return text
-
-
 def name(text: str) -> str:
     """A name of a stream or cluster."""
     if _NAME.fullmatch(text) is None or text in (".", ".."):
@@ -74,7 +62,7 @@ def destination_name(text: str) -> str:
     """A name of a destination: like `name`, and slashes."""
     if _DESTINATION.fullmatch(text) is None:
         raise ValueError(
-            "must be a name of letters, digits, dots, underscores, hyphens and slashes"
+            "must be a name of letters, digits, dots, underscores, hyphens, slashes and {}"
         )
     return text
 

@@ -1,9 +1,9 @@
-"""The Kafka writer: one destination of a stream, on a cluster shared with others."""
+"""The Kafka writer: a topic on a cluster that is shared with others."""
 
 from __future__ import annotations
 
 from singer.base.batch import RecordBatch
-from singer.base.config import DestinationConfig
+from singer.base.config import PartitionerConfig
 from singer.base.ports import Partitioner, Receipt, Route
 from singer.kafka import partitioners
 from singer.kafka.cluster import KafkaCluster
@@ -12,11 +12,11 @@ from singer.kafka.cluster import KafkaCluster
 class KafkaWriter:
     """Implements `base.ports.Writer`. Writers of one topic share what is known of it."""
 
-    def __init__(self, cluster: KafkaCluster, destination: DestinationConfig) -> None:
+    def __init__(self, cluster: KafkaCluster, topic: str, config: PartitionerConfig) -> None:
         self._cluster = cluster
-        self._topic = destination.topic
-        self._config = destination.partitioner
-        self._topology = cluster.topology(self._topic, local=self._config.local)
+        self._topic = topic
+        self._config = config
+        self._topology = cluster.topology(topic, local=config.local)
 
     async def ready(self) -> None:
         """See Writer."""

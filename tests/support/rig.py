@@ -32,10 +32,11 @@ from singer.files.source import Outcome, Source
 from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
 from singer.files.walk import Walker
+from singer.outlets import Outlet
 from singer.positions.breaker import CrashBreaker
 from singer.positions.sqlite import SqlitePositions
 from singer.positions.state_dir import StateDir
-from singer.readers.text import TextReader
+from singer.readers.making import make
 from singer.services import Destination, Services
 from singer.stream import Stream
 from singer.turns import Turns
@@ -196,6 +197,10 @@ def _no_inotify() -> Iterator[None]:
         yield
 
 
+def _only(outlet: Outlet, path: str) -> Outlet:
+    return outlet
+
+
 class Rig:
     """One stream over `paths`, from start to stop or kill, and again."""
 
@@ -220,9 +225,13 @@ class Rig:
             name="s",
             paths=tuple(Glob(path) for path in paths),
             publish=(),
-            **{"rotate_grace": Seconds(0.05), **options},
+            **{
+                "rotate_grace": Seconds(0.05),
+                "reader": TextReaderConfig(max_record=ByteSize(max_record)),
+                **options,
+            },
         )
-        self.reader = TextReader(TextReaderConfig(max_record=ByteSize(max_record)))
+        self.reader = make(self.config.reader)
         self.state_dir = state_dir
         self.memory = memory
         self.max_open_files = max_open_files
@@ -281,13 +290,18 @@ class Rig:
                 stream="s",
                 name=name,
                 reader=self.reader,
-                writer=writer,
                 committer=self.positions,
                 account=self.ledger.account("s", name),
                 priority=self.config.priority,
                 ceilings=budget.destination(name, shadow=False, priority=self.config.priority),
-                partition_ceiling=partial(
-                    budget.partition, name, "t", priority=self.config.priority
+                outlet=partial(
+                    _only,
+                    Outlet(
+                        writer=writer,
+                        partition_ceiling=partial(
+                            budget.partition, name, "t", priority=self.config.priority
+                        ),
+                    ),
                 ),
                 file_ceiling=partial(budget.file, name),
                 dead_letters=self.dead_letters,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from singer.base.clock import SystemClock
-from singer.base.config import ClusterConfig, DestinationConfig, PartitionerConfig, PartitionerType
+from singer.base.config import ClusterConfig, PartitionerConfig, PartitionerType
 from singer.base.errors import TopicError
 from singer.base.events import discard
 from singer.base.ports import Settlement, Writer
@@ -43,11 +43,7 @@ def _writer(
     *,
     local: bool = False,
 ) -> KafkaWriter:
-    config = PartitionerConfig(type=kind, local=local)
-    return KafkaWriter(
-        cluster,
-        DestinationConfig(name=f"main/{topic}", cluster="main", topic=topic, partitioner=config),
-    )
+    return KafkaWriter(cluster, topic, PartitionerConfig(type=kind, local=local))
 
 
 @pytest.mark.parametrize("kind", PartitionerType)

@@ -1,0 +1,28 @@
+"""Regular expressions that cannot stall: RE2, whose time is linear in what is looked at.
+
+Patterns are matched against bytes, each of which is a character: content and names need not be
+UTF-8, and what is between them matches `.` and `[^x]` like any other.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import re2
+
+#: Memory of one compiled pattern and what it has learnt of its input, in bytes.
+_MEMORY_BYTES: Final = 8 << 20
+
+
+def compile_regex(text: str) -> Any:
+    """The pattern `text`, for bytes. Raises ValueError: what RE2 cannot take, and why."""
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.max_mem = _MEMORY_BYTES
+    options.log_errors = False
+    try:
+        return re2.compile(text.encode(), options)
+    except re2.error as error:
+        reason = error.args[0]
+        said = reason.decode() if isinstance(reason, bytes) else reason
+        raise ValueError(f"must be a regular expression that RE2 takes: {said}") from error
