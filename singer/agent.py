@@ -283,6 +283,7 @@ class Agent:
             dead_letters=self._dead_letters,
             rotate_grace_seconds=stream.rotate_grace,
             flush_partial_after_seconds=stream.flush_partial_after,
+            quiet_after_seconds=stream.reader.quiet_after,
             once=self._once,
         )
 

@@ -88,6 +88,7 @@ class Pipeline:
         "_grown_at",
         "_head",
         "_hint",
+        "_in_vain",
         "_largest",
         "_moved",
         "_on_changed",
@@ -159,6 +160,7 @@ class Pipeline:
         self._gone = 0  # bytes that were seen behind what is read, and nobody can read any more
         self._written_ns = 0  # when it was last written to, at the last look
         self._epoch = 0  # counts rewinds, for whoever awaited meanwhile
+        self._in_vain = -1  # where what is held was not sent although nothing came: it has to grow
         self._backoff = Backoff(*_BACKOFF_SECONDS)
         self._retry_at = 0.0
         self._grown_at = services.loop.time()
@@ -427,6 +429,8 @@ class Pipeline:
                 self.position.offset,
             )
             self._send(self._frame(state))
+            if state is State.QUIET and self._source.held:
+                self._in_vain = self._source.read_offset
         finally:
             self._services.breaker.unmark()
             # What was sent is charged by now, so nobody slips in between.
@@ -494,7 +498,7 @@ class Pipeline:
         framed = self.destination.reader.frame(
             source.window, source.offset, state, scanned=source.scanned, resume=self._resume
         )
-        if state is not State.MORE and not framed.consumed:
+        if state is State.FINAL and not framed.consumed:
             raise InvariantError(f"frame {self.file.seen_at}: nothing consumed at the end")
         return framed
 
@@ -601,14 +605,18 @@ class Pipeline:
 
     def _held_due_at(self) -> tuple[float, State]:
         destination = self.destination
-        if destination.once:
-            return inf, State.MORE
-        if self.file.final_since is not None and self._source.complete:
+        own = destination.quiet_after_seconds
+        if self.file.final_since is not None and self._source.complete and not destination.once:
             quiet_since = max(self.file.final_since, self._grown_at)
             return quiet_since + destination.rotate_grace_seconds, State.FINAL
-        if destination.flush_partial_after_seconds is not None:
-            return self._grown_at + destination.flush_partial_after_seconds, State.QUIET
-        return inf, State.MORE
+        quiet_after = (
+            own
+            if destination.once or own is not None
+            else (destination.flush_partial_after_seconds)
+        )
+        if quiet_after is None or self._in_vain == self._source.read_offset:
+            return inf, State.MORE
+        return self._grown_at + (0.0 if destination.once else quiet_after), State.QUIET
 
     def _rest(self) -> bool:
         """The file ends at the cursor: see to being woken. True: look again at once."""

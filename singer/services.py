@@ -47,6 +47,7 @@ class Destination:
     dead_letters: DeadLetterSink
     rotate_grace_seconds: float
     flush_partial_after_seconds: float | None
+    quiet_after_seconds: float | None  #: the reader's own
     once: bool  #: deliver what is there; wait for no grace period
 
 

@@ -19,6 +19,8 @@ ByteSize = NewType("ByteSize", int)
 Path = NewType("Path", str)
 #: A glob over absolute paths: `*`, `?`, `[...]`, `**`, `{a,b}`.
 Glob = NewType("Glob", str)
+#: A regular expression that RE2 takes.
+Regex = NewType("Regex", str)
 
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -80,6 +82,7 @@ class ReaderType(Enum):
     """What a record is."""
 
     TEXT = "text"  #: a line that ends with a newline
+    MULTILINE = "multiline"  #: lines that belong together
     THRIFT = "thrift"  #: a `LogMessage` in a frame of its own
 
 
@@ -189,6 +192,11 @@ class ReaderConfig:
 
     type: ReaderType = ReaderType.TEXT  #: the kind of files
 
+    @property
+    def quiet_after(self) -> Seconds | None:
+        """How long nothing must have come for what may still go on to be a record as it is."""
+        return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextReaderConfig(ReaderConfig):
@@ -197,6 +205,23 @@ class TextReaderConfig(ReaderConfig):
     type: ReaderType = ReaderType.TEXT  #: what a record is
     max_record: ByteSize = ByteSize(960 << 10)  #: bytes, terminator excluded
     oversize: Oversize = Oversize.DEAD_LETTER  #: what becomes of longer ones
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultilineReaderConfig(ReaderConfig):
+    """Lines that belong together, such as stack traces: `{type: multiline, start: '^[0-9]'}`."""
+
+    type: ReaderType = ReaderType.MULTILINE  #: what a record is
+    start: Regex | None = None  #: a regular expression (RE2), found in each record's first line
+    end: Regex | None = None  #: one that is found in the last line; `start`, `end` or both
+    max_lines: int = 500  #: a record of more lines is cut, and its rest is another
+    max_record: ByteSize = ByteSize(960 << 10)  #: bytes, likewise; a longer line is a dead letter
+    timeout: Seconds = Seconds(1.0)  #: a last record is sent when nothing came for so long
+
+    @property
+    def quiet_after(self) -> Seconds | None:
+        """See ReaderConfig."""
+        return self.timeout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,14 +14,18 @@ import re2
 _MEMORY_BYTES: Final = 8 << 20
 
 
-def compile_regex(text: str) -> Any:
-    """The pattern `text`, for bytes. Raises ValueError: what RE2 cannot take, and why."""
+def compile_regex(text: str, *, lines: bool = False) -> Any:
+    """The pattern `text`, for bytes. Raises ValueError: what RE2 cannot take, and why.
+
+    `lines`: it is found in lines, `^` and `$` are theirs, and no match goes beyond one.
+    """
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.max_mem = _MEMORY_BYTES
     options.log_errors = False
+    options.never_nl = lines
     try:
-        return re2.compile(text.encode(), options)
+        return re2.compile((f"(?m:{text})" if lines else text).encode(), options)
     except re2.error as error:
         reason = error.args[0]
         said = reason.decode() if isinstance(reason, bytes) else reason

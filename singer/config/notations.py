@@ -21,10 +21,12 @@ from singer.base.config import (
     DestinationConfig,
     EmbeddedConfig,
     Glob,
+    MultilineReaderConfig,
     PartitionerConfig,
     Path,
     ReaderConfig,
     ReaderType,
+    Regex,
     Secret,
     StreamConfig,
     TextReaderConfig,
@@ -42,7 +44,11 @@ from singer.readers import idl
 
 #: By the word of its `type`, the record of a reader.
 _READERS: Final[Mapping[str | None, type[ReaderConfig]]] = MappingProxyType(
-    {ReaderType.TEXT.value: TextReaderConfig, ReaderType.THRIFT.value: ThriftReaderConfig}
+    {
+        ReaderType.TEXT.value: TextReaderConfig,
+        ReaderType.MULTILINE.value: MultilineReaderConfig,
+        ReaderType.THRIFT.value: ThriftReaderConfig,
+    }
 )
 
 
@@ -82,6 +88,7 @@ class Notations:
             conversions={
                 Path: lambda text, spot: _resolved(rules.path(text), spot),
                 Glob: lambda text, _: rules.glob(text),
+                Regex: lambda text, _: rules.regex(text),
             },
             pending=PENDING,
         )
@@ -203,6 +210,10 @@ class Notations:
             _, faults = idl.look(reader)
             for key, message in faults.items():
                 self.nodes.fault(entries[key].value if key in entries else spot, message)
+        if isinstance(reader, MultilineReaderConfig) and reader.start is reader.end is None:
+            self.nodes.fault(
+                spot, "needs start or end: a pattern found in a record's first or last line"
+            )
         return reader
 
     def _entries_with_type(self, spot: Spot) -> dict[str, Entry] | None:

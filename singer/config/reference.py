@@ -25,9 +25,11 @@ from singer.base.config import (
     DestinationConfig,
     EmbeddedConfig,
     Glob,
+    MultilineReaderConfig,
     PartitionerConfig,
     Path,
     ReaderConfig,
+    Regex,
     Seconds,
     StreamConfig,
     TextReaderConfig,
@@ -71,6 +73,7 @@ include: [conf.d/*.yaml]
 | boolean | `true` or `false`, nothing else |
 | path | absolute, or relative to the file that says it |
 | glob | an absolute path with `*`, `?`, `[…]`, `**` (any depth) and `{a,b}` |
+| pattern | a regular expression that RE2 takes: no look-around, no references back |
 
 `${env:NAME}` in a value stands for an environment variable, `${file:PATH}` for the contents of a
 file (without its last line feed), `$${` for `${` itself. A value with `${file:…}`, and every
@@ -86,6 +89,7 @@ _SECTIONS: Final[tuple[tuple[str, type], ...]] = (
     ("streams[]", StreamConfig),
     ("streams[].reader", ReaderConfig),
     ("streams[].reader: text", TextReaderConfig),
+    ("streams[].reader: multiline", MultilineReaderConfig),
     ("streams[].reader: thrift", ThriftReaderConfig),
     ("streams[].publish[]", DestinationConfig),
     ("streams[].publish[].partitioner", PartitionerConfig),
@@ -175,6 +179,7 @@ def _type(kind: Any) -> str:
         bool: "boolean",
         Path: "path",
         Glob: "glob",
+        Regex: "pattern",
         Seconds: "duration",
         ByteSize: "size",
     }

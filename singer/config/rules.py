@@ -15,9 +15,12 @@ from singer.base.config import (
     AgentConfig,
     DeadLetterConfig,
     EmbeddedConfig,
+    MultilineReaderConfig,
     PartitionerConfig,
     TextReaderConfig,
+    ThriftReaderConfig,
 )
+from singer.base.regex import compile_regex
 
 #: Names become parts of file names, metric labels and command lines.
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -45,8 +48,18 @@ LIMITS: Final[Mapping[tuple[type, str], tuple[str | None, str | None]]] = Mappin
         (PartitionerConfig, "interval"): ("100ms", None),
         # librdkafka's message.max.bytes ends here, and a batch holds lengths as 32 bits.
         (TextReaderConfig, "max_record"): ("1", "1000000000"),
+        (MultilineReaderConfig, "max_record"): ("1", "1000000000"),
+        (MultilineReaderConfig, "max_lines"): ("1", None),
+        (MultilineReaderConfig, "timeout"): ("10ms", None),
+        (ThriftReaderConfig, "max_record"): ("8", "1000000000"),
     }
 )
+
+
+def regex(text: str) -> str:
+    """A regular expression."""
+    compile_regex(text)
+    return text
 
 
 def name(text: str) -> str:

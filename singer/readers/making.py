@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from singer.base.config import ReaderConfig, TextReaderConfig, ThriftReaderConfig
+from singer.base.config import (
+    MultilineReaderConfig,
+    ReaderConfig,
+    TextReaderConfig,
+    ThriftReaderConfig,
+)
 from singer.base.ports import Reader
 from singer.readers import idl
+from singer.readers.multiline import MultilineReader
 from singer.readers.text import TextReader
 from singer.readers.thrift import ThriftReader
 
@@ -14,6 +20,8 @@ def make(config: ReaderConfig) -> Reader:
     match config:
         case TextReaderConfig():
             return TextReader(config)
+        case MultilineReaderConfig():
+            return MultilineReader(config)
         case ThriftReaderConfig():
             return ThriftReader(config, idl.layout(config))
     raise AssertionError(f"no reader for {config}")

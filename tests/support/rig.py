@@ -307,6 +307,7 @@ class Rig:
                 dead_letters=self.dead_letters,
                 rotate_grace_seconds=self.config.rotate_grace,
                 flush_partial_after_seconds=self.config.flush_partial_after,
+                quiet_after_seconds=self.config.reader.quiet_after,
                 once=once,
             )
             for name, writer in self.writers.items()
