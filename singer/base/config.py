@@ -205,6 +205,8 @@ class TextReaderConfig(ReaderConfig):
     type: ReaderType = ReaderType.TEXT  #: what a record is
     max_record: ByteSize = ByteSize(960 << 10)  #: bytes, terminator excluded
     oversize: Oversize = Oversize.DEAD_LETTER  #: what becomes of longer ones
+    encoding: str | None = None  #: converted to UTF-8: `utf-16le`, `latin-1`, …; null: as it is
+    crlf: bool = False  #: a carriage return before the newline belongs to it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +219,8 @@ class MultilineReaderConfig(ReaderConfig):
     max_lines: int = 500  #: a record of more lines is cut, and its rest is another
     max_record: ByteSize = ByteSize(960 << 10)  #: bytes, likewise; a longer line is a dead letter
     timeout: Seconds = Seconds(1.0)  #: a last record is sent when nothing came for so long
+    encoding: str | None = None  #: as for `text`
+    crlf: bool = False  #: as for `text`; those within a record stay
 
     @property
     def quiet_after(self) -> Seconds | None:

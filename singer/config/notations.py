@@ -41,6 +41,7 @@ from singer.kafka import properties as kafka_properties
 from singer.kafka.topic_template import TopicTemplate
 from singer.locality import zone
 from singer.readers import idl
+from singer.readers.encoding import Encoding
 
 #: By the word of its `type`, the record of a reader.
 _READERS: Final[Mapping[str | None, type[ReaderConfig]]] = MappingProxyType(
@@ -70,6 +71,8 @@ class Notations:
             (StreamConfig, "paths"): self._check_paths,
             (StreamConfig, "publish"): self._check_publish,
             (StreamConfig, "path_pattern"): _quoted(PathPattern),
+            (TextReaderConfig, "encoding"): _quoted(Encoding),
+            (MultilineReaderConfig, "encoding"): _quoted(Encoding),
             (DestinationConfig, "name"): _quoted(rules.destination_name),
             (DestinationConfig, "topic"): _quoted(TopicTemplate),
             (DestinationConfig, "cluster"): self._refer,

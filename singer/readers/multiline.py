@@ -40,7 +40,10 @@ class MultilineReader:
         self._max_lines = config.max_lines
         self._max_record = int(config.max_record)
         self._lines = TextReader(
-            TextReaderConfig(max_record=config.max_record), part_bytes=part_bytes
+            TextReaderConfig(
+                max_record=config.max_record, encoding=config.encoding, crlf=config.crlf
+            ),
+            part_bytes=part_bytes,
         )
         self._start, self._end = _compiled(config.start), _compiled(config.end)
 

@@ -2,8 +2,8 @@
 
 Columnar: lines are found and cut with numpy, so there is no Python per line; only lines that are
 longer than `max_record` cost a Python step each, when they are given up. The bytes pass
-unchanged: NUL, CR and invalid UTF-8 are content like any other, an empty line is a record of
-length 0.
+unchanged unless the configuration says otherwise: NUL, CR and invalid UTF-8 are content like any
+other, an empty line is a record of length 0.
 
 A line longer than `max_record` is given up as soon as one byte too many is seen, so that a line
 without end needs no more memory than one of `max_record`. From then on `resume` says that the
@@ -20,9 +20,11 @@ import numpy as np
 from singer.base.batch import Bytes, Int64s, RecordBatch
 from singer.base.config import Oversize, TextReaderConfig
 from singer.base.ports import BadRange, Disposal, Framed, State
+from singer.readers.encoding import Encoding
 from singer.readers.ranges import PART_BYTES, dead_letter
 
 _NEWLINE: Final = 10
+_RETURN: Final = 13
 #: Up to this length one line at a time is the common case, and worth a way of its own.
 _ONE_LINE_BYTES: Final = 4096
 _FIRST: Final = np.zeros(1, np.int64)
@@ -47,17 +49,22 @@ class TextReader:
     span's end goes with the `resume` of the same call.
     """
 
-    __slots__ = ("_max_record", "_oversize", "_part_bytes")
+    __slots__ = ("_crlf", "_encoding", "_max_record", "_oversize", "_part_bytes", "_unit")
 
     def __init__(self, config: TextReaderConfig, *, part_bytes: int = PART_BYTES) -> None:
-        self._max_record = int(config.max_record)
+        self._crlf = config.crlf
+        self._encoding = None if config.encoding is None else Encoding(config.encoding)
+        self._unit = 1 if self._encoding is None else self._encoding.unit
+        # Whole code units, so that the pieces of a line can be decoded.
+        self._max_record = max(int(config.max_record) // self._unit, 1) * self._unit
         self._oversize = config.oversize
-        self._part_bytes = min(part_bytes, self._max_record + 1)
+        self._part_bytes = min(part_bytes, self._max_record + self._unit)
+        self._part_bytes -= self._part_bytes % self._unit
 
     @property
     def max_window(self) -> int:
         """One byte more than a record may have: then it is oversized, or there was a newline."""
-        return self._max_record + 1
+        return self._max_record + self._unit
 
     def frame(
         self, window: Bytes, offset: int, state: State, *, scanned: int = 0, resume: bytes = b""
@@ -67,18 +74,20 @@ class TextReader:
         `scanned` bytes at its start are known to hold no newline. With MORE an unterminated last
         line is left unconsumed, up to `max_record`; with QUIET and FINAL it is a record.
         """
-        if len(window) <= _ONE_LINE_BYTES and not (scanned or resume):
+        plain = self._encoding is None and not self._crlf
+        if plain and len(window) <= _ONE_LINE_BYTES and not (scanned or resume):
             text = window.tobytes()
             if text.find(b"\n") == len(text) - 1 and 0 < len(text) <= self._max_record:
                 return _one_line(window, offset)
-        newlines = np.flatnonzero(window[scanned:] == _NEWLINE)
-        if scanned:
-            newlines += scanned
+        unit = self._unit
+        if state is State.MORE and unit > 1:
+            window = window[: len(window) - (offset + len(window)) % unit]
+        newlines = self._newlines(window, offset, scanned)
         bad: list[BadRange] = []
         begin = 0
         if resume:
             found = len(newlines) > 0
-            begin = int(newlines[0]) + 1 if found else len(window)
+            begin = int(newlines[0]) + unit if found else len(window)
             if not found and state is State.MORE and not resume.startswith(_TRUNCATE):
                 begin -= begin % self._part_bytes  # whole parts, not one for each little read
             resume = self._give_up_rest(offset, offset + begin, resume, bad)
@@ -87,7 +96,7 @@ class TextReader:
             newlines = newlines[1:]
 
         # An unterminated last line that is emitted now is a line without a newline behind it.
-        after_lines = int(newlines[-1]) + 1 if len(newlines) else begin
+        after_lines = int(newlines[-1]) + unit if len(newlines) else begin
         cut = self._cut_of_tail(len(window) - after_lines, state)
         consumed = after_lines + cut
         stops = np.append(newlines, consumed) if cut else newlines
@@ -95,17 +104,42 @@ class TextReader:
             return _framed(window, offset, consumed, _NO_LINES, bad)
         starts = np.empty_like(stops)
         starts[0] = begin
-        np.add(stops[:-1], 1, out=starts[1:])
-        ends = stops + (offset + 1)
+        np.add(stops[:-1], unit, out=starts[1:])
+        ends = stops + (offset + unit)
         if cut:
-            ends[-1] -= 1
+            ends[-1] -= unit
         lines = _Lines(starts, stops - starts, ends)
         resume = b""
-        if int(lines.lengths.max()) > self._max_record:
+        whole = int(lines.lengths.max()) <= self._max_record
+        if not whole:
             torn = cut > self._max_record and self._oversize is not Oversize.SPLIT
             lines, parts = self._oversized(lines, offset, bad)
             resume = _middle(self._oversize, parts) if torn else b""
-        return _framed(window, offset, consumed, lines, bad, resume=resume)
+        buffer, lines = self._converted(window, lines, in_a_row=whole, first=offset + begin == 0)
+        return _framed(window, offset, consumed, lines, bad, resume=resume, buffer=buffer)
+
+    def _newlines(self, window: Bytes, offset: int, scanned: int) -> Int64s:
+        """Where newlines begin."""
+        if self._encoding is not None:
+            return self._encoding.newlines(window, offset, scanned)
+        newlines = np.flatnonzero(window[scanned:] == _NEWLINE)
+        if scanned:
+            newlines += scanned
+        return newlines
+
+    def _converted(
+        self, window: Bytes, lines: _Lines, *, in_a_row: bool, first: bool
+    ) -> tuple[Bytes, _Lines]:
+        """The lines as they are published, and the buffer they are in."""
+        buffer, starts, lengths = window, lines.starts, lines.lengths
+        if self._encoding is not None and len(starts):
+            buffer, starts, lengths = self._encoding.convert(
+                window, starts, lengths, in_a_row=in_a_row, first=first
+            )
+        if self._crlf and len(buffer):
+            last = buffer[np.maximum(starts + lengths - 1, 0)]
+            lengths = lengths - ((lengths > 0) & (last == _RETURN))
+        return buffer, _Lines(starts, lengths, lines.ends)
 
     def _cut_of_tail(self, length: int, state: State) -> int:
         """How many bytes of an unterminated last line of `length` bytes are emitted now."""
@@ -161,10 +195,11 @@ def _framed(
     bad: list[BadRange],
     *,
     resume: bytes = b"",
+    buffer: Bytes | None = None,
 ) -> Framed:
     return Framed(
         batch=RecordBatch(
-            buffer=window,
+            buffer=window if buffer is None else buffer,
             starts=lines.starts,
             lengths=lines.lengths.astype(np.int32),
             ends=lines.ends,
