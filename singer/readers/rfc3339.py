@@ -1,0 +1,110 @@
+"""Times as RFC 3339 writes them, many at once: `2016-10-06T00:17:09.669794202Z`. Pure.
+
+The date and time of day are 19 bytes in a fixed layout; a fraction of any length may follow, then
+`Z`, or hours and minutes east of Greenwich.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from singer.base.batch import Bools, Bytes, Int64s
+
+#: Bytes of the shortest, with `Z`, and the longest that is read: nanoseconds and an offset.
+SHORTEST: Final = 20
+LONGEST: Final = 35
+
+_MARKS: Final = {4: ord("-"), 7: ord("-"), 10: ord("T"), 13: ord(":"), 16: ord(":")}
+_ZERO: Final = ord("0")
+_MS_PER_DAY: Final = 86_400_000
+#: Days before each month in a year that begins with March.
+_DAYS_BEFORE: Final = np.array([0, 31, 61, 92, 122, 153, 184, 214, 245, 275, 306, 337], np.int64)
+
+
+def milliseconds(window: Bytes, starts: Int64s, lengths: Int64s) -> Int64s:
+    """int64[n]: milliseconds since 1970 of the times at `window[starts[i]:][:lengths[i]]`; or -1.
+
+    Each is SHORTEST to LONGEST bytes long, and in the window.
+    """
+    found = np.full(len(starts), -1, np.int64)
+    if not len(starts):
+        return found
+    zulu = window[starts + lengths - 1] == ord("Z")
+    # Logs have many lines in a second: what is the same as in the line before is read once.
+    eight = _words(window)
+    parts = [eight[starts], eight[starts + 8], eight[starts + 11]]
+    fresh = np.ones(len(starts), np.bool_)
+    fresh[1:] = np.logical_or.reduce([part[1:] != part[:-1] for part in parts])
+    seconds = _seconds(window, starts[fresh])[np.cumsum(fresh) - 1]
+    fraction, digits = _fractions(window, starts, lengths - np.where(zulu, 1, 6))
+    east = np.zeros_like(starts)
+    sound = (seconds >= 0) & digits
+    if not zulu.all():
+        east[~zulu], fine = _offsets(window, (starts + lengths)[~zulu])
+        sound[~zulu] &= fine & (lengths[~zulu] >= SHORTEST + 5)
+    time = seconds * 1000 + fraction - east * 60_000
+    found[sound & (time >= 0)] = time[sound & (time >= 0)]
+    return found
+
+
+def _words(window: Bytes) -> Int64s:
+    """The eight bytes from each index on, as a number."""
+    count = max(0, len(window) - 7)
+    return np.ndarray(count, np.int64, window.data, strides=(1,))
+
+
+def _number(window: Bytes, at: Int64s, digits: int) -> tuple[Int64s, Bools]:
+    """Decimal numbers of so many digits, and whether they are."""
+    value, sound = np.zeros_like(at), np.ones(len(at), np.bool_)
+    for index in range(digits):
+        digit = window[at + index].astype(np.int64) - _ZERO
+        sound &= (digit >= 0) & (digit <= 9)
+        value = value * 10 + digit
+    return value, sound
+
+
+def _seconds(window: Bytes, at: Int64s) -> Int64s:
+    """Seconds since 1970 of dates and times of day; -1: it is none."""
+    sound = np.ones(len(at), np.bool_)
+    for index, mark in _MARKS.items():
+        sound &= window[at + index] == mark
+    values = []
+    limits = ((0, 4, 1970, 9999), (5, 2, 1, 12), (8, 2, 1, 31), (11, 2, 0, 23), (14, 2, 0, 59))
+    for place, digits, least, most in (*limits, (17, 2, 0, 60)):
+        value, fine = _number(window, at + place, digits)
+        sound &= fine & (value >= least) & (value <= most)
+        values.append(np.where(sound, value, least))
+    year, month, day, hour, minute, second = values
+    # Years that begin with March end with the leap day (Howard Hinnant, days_from_civil).
+    year = year - (month <= 2)
+    days = 365 * year + year // 4 - year // 100 + year // 400
+    days += _DAYS_BEFORE[(month + 9) % 12] + day - 1 - 719_468
+    total = ((days * 24 + hour) * 60 + minute) * 60 + second
+    return np.where(sound & (total >= 0), total, -1)
+
+
+def _fractions(window: Bytes, starts: Int64s, lengths: Int64s) -> tuple[Int64s, Bools]:
+    """Milliseconds behind the second, of times without their zone; and whether they are sound."""
+    value = np.zeros_like(starts)
+    sound = lengths >= SHORTEST - 1
+    more = lengths > SHORTEST - 1
+    at = starts + SHORTEST - 1
+    sound &= ~more | ((lengths > SHORTEST) & (window[at] == ord(".")))
+    for index, weight in enumerate((100, 10, 1)):
+        here = more & (lengths > SHORTEST + index)
+        digit = window[np.where(here, at + 1 + index, 0)].astype(np.int64) - _ZERO
+        sound &= ~here | ((digit >= 0) & (digit <= 9))
+        value += np.where(here, digit * weight, 0)
+    return value, sound
+
+
+def _offsets(window: Bytes, ends: Int64s) -> tuple[Int64s, Bools]:
+    """Minutes east of Greenwich of times that end at `ends`."""
+    sign = window[ends - 6]
+    hours, fine = _number(window, ends - 5, 2)
+    minutes, sound = _number(window, ends - 2, 2)
+    sound &= fine & (window[ends - 3] == ord(":")) & (hours < 24) & (minutes < 60)
+    sound &= (sign == ord("+")) | (sign == ord("-"))
+    return np.where(sign == ord("-"), -1, 1) * (hours * 60 + minutes), sound
