@@ -83,6 +83,9 @@ class ReaderType(Enum):
 
     TEXT = "text"  #: a line that ends with a newline
     MULTILINE = "multiline"  #: lines that belong together
+    CRI = "cri"  #: a line of a container, as Kubernetes' runtimes write it
+    DOCKER = "docker"  #: a line of a container, as Docker's json-file driver writes it
+    AUTO = "auto"  #: either of the two, told line by line
     THRIFT = "thrift"  #: a `LogMessage` in a frame of its own
 
 
@@ -221,6 +224,21 @@ class MultilineReaderConfig(ReaderConfig):
     timeout: Seconds = Seconds(1.0)  #: a last record is sent when nothing came for so long
     encoding: str | None = None  #: as for `text`
     crlf: bool = False  #: as for `text`; those within a record stay
+
+    @property
+    def quiet_after(self) -> Seconds | None:
+        """See ReaderConfig."""
+        return self.timeout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerReaderConfig(ReaderConfig):
+    """Lines of containers, without what the runtime writes around them: `{type: cri}`."""
+
+    type: ReaderType = ReaderType.AUTO  #: cri | docker | auto: told line by line
+    max_record: ByteSize = ByteSize(960 << 10)  #: bytes; of parts that are more, each is a record
+    timeout: Seconds = Seconds(5.0)  #: parts are sent without the last if it does not come so long
+    on_corrupt: OnCorrupt = OnCorrupt.DEAD_LETTER  #: lines of another format: dead_letter | pass
 
     @property
     def quiet_after(self) -> Seconds | None:

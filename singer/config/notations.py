@@ -18,6 +18,7 @@ import yaml
 from singer.base.config import (
     AgentConfig,
     ClusterConfig,
+    ContainerReaderConfig,
     DestinationConfig,
     EmbeddedConfig,
     Glob,
@@ -48,6 +49,9 @@ _READERS: Final[Mapping[str | None, type[ReaderConfig]]] = MappingProxyType(
     {
         ReaderType.TEXT.value: TextReaderConfig,
         ReaderType.MULTILINE.value: MultilineReaderConfig,
+        ReaderType.CRI.value: ContainerReaderConfig,
+        ReaderType.DOCKER.value: ContainerReaderConfig,
+        ReaderType.AUTO.value: ContainerReaderConfig,
         ReaderType.THRIFT.value: ThriftReaderConfig,
     }
 )

@@ -85,7 +85,7 @@ PENDING: Final[Mapping[type, Mapping[str, Pending]]] = MappingProxyType(
 #: Values of `type` that are not built yet. Every one changes what is published, or where.
 PENDING_TYPES: Final[Mapping[type, tuple[str, ...]]] = MappingProxyType(
     {
-        ReaderConfig: ("cri", "docker", "protobuf", "frames"),
+        ReaderConfig: ("protobuf", "frames"),
         PartitionerConfig: (
             "round_robin",
             "fixed",

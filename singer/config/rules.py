@@ -13,6 +13,7 @@ from typing import Final
 
 from singer.base.config import (
     AgentConfig,
+    ContainerReaderConfig,
     DeadLetterConfig,
     EmbeddedConfig,
     MultilineReaderConfig,
@@ -49,6 +50,8 @@ LIMITS: Final[Mapping[tuple[type, str], tuple[str | None, str | None]]] = Mappin
         # librdkafka's message.max.bytes ends here, and a batch holds lengths as 32 bits.
         (TextReaderConfig, "max_record"): ("1", "1000000000"),
         (MultilineReaderConfig, "max_record"): ("1", "1000000000"),
+        (ContainerReaderConfig, "max_record"): ("1KiB", "1000000000"),
+        (ContainerReaderConfig, "timeout"): ("10ms", None),
         (MultilineReaderConfig, "max_lines"): ("1", None),
         (MultilineReaderConfig, "timeout"): ("10ms", None),
         (ThriftReaderConfig, "max_record"): ("8", "1000000000"),

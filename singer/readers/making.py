@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from singer.base.config import (
+    ContainerReaderConfig,
     MultilineReaderConfig,
     ReaderConfig,
     TextReaderConfig,
@@ -10,6 +11,7 @@ from singer.base.config import (
 )
 from singer.base.ports import Reader
 from singer.readers import idl
+from singer.readers.containers import ContainerReader
 from singer.readers.multiline import MultilineReader
 from singer.readers.text import TextReader
 from singer.readers.thrift import ThriftReader
@@ -22,6 +24,8 @@ def make(config: ReaderConfig) -> Reader:
             return TextReader(config)
         case MultilineReaderConfig():
             return MultilineReader(config)
+        case ContainerReaderConfig():
+            return ContainerReader(config)
         case ThriftReaderConfig():
             return ThriftReader(config, idl.layout(config))
     raise AssertionError(f"no reader for {config}")

@@ -19,6 +19,7 @@ LONGEST: Final = 35
 _MARKS: Final = {4: ord("-"), 7: ord("-"), 10: ord("T"), 13: ord(":"), 16: ord(":")}
 _ZERO: Final = ord("0")
 _MS_PER_DAY: Final = 86_400_000
+_DAYS_IN: Final = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], np.int64)
 #: Days before each month in a year that begins with March.
 _DAYS_BEFORE: Final = np.array([0, 31, 61, 92, 122, 153, 184, 214, 245, 275, 306, 337], np.int64)
 
@@ -71,12 +72,21 @@ def _seconds(window: Bytes, at: Int64s) -> Int64s:
     for index, mark in _MARKS.items():
         sound &= window[at + index] == mark
     values = []
-    limits = ((0, 4, 1970, 9999), (5, 2, 1, 12), (8, 2, 1, 31), (11, 2, 0, 23), (14, 2, 0, 59))
-    for place, digits, least, most in (*limits, (17, 2, 0, 60)):
+    limits = (
+        (0, 4, 1970, 9999),
+        (5, 2, 1, 12),
+        (8, 2, 1, 31),
+        (11, 2, 0, 23),
+        (14, 2, 0, 59),
+        (17, 2, 0, 59),
+    )
+    for place, digits, least, most in limits:
         value, fine = _number(window, at + place, digits)
         sound &= fine & (value >= least) & (value <= most)
         values.append(np.where(sound, value, least))
     year, month, day, hour, minute, second = values
+    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+    sound &= day <= _DAYS_IN[month - 1] + (leap & (month == 2))
     # Years that begin with March end with the leap day (Howard Hinnant, days_from_civil).
     year = year - (month <= 2)
     days = 365 * year + year // 4 - year // 100 + year // 400
@@ -87,17 +97,38 @@ def _seconds(window: Bytes, at: Int64s) -> Int64s:
 
 def _fractions(window: Bytes, starts: Int64s, lengths: Int64s) -> tuple[Int64s, Bools]:
     """Milliseconds behind the second, of times without their zone; and whether they are sound."""
-    value = np.zeros_like(starts)
-    sound = lengths >= SHORTEST - 1
-    more = lengths > SHORTEST - 1
-    at = starts + SHORTEST - 1
-    sound &= ~more | ((lengths > SHORTEST) & (window[at] == ord(".")))
+    digits = lengths - SHORTEST
+    sound = (digits == -1) | (digits > 0)
+    more = np.flatnonzero(sound & (digits > 0))
+    at, digits = starts[more] + SHORTEST, digits[more]
+    fine = window[at - 1] == ord(".")
+    value = np.zeros(len(more), np.int64)
     for index, weight in enumerate((100, 10, 1)):
-        here = more & (lengths > SHORTEST + index)
-        digit = window[np.where(here, at + 1 + index, 0)].astype(np.int64) - _ZERO
-        sound &= ~here | ((digit >= 0) & (digit <= 9))
+        here = digits > index
+        digit = window[np.where(here, at + index, 0)].astype(np.int64) - _ZERO
+        fine &= ~here | ((digit >= 0) & (digit <= 9))
         value += np.where(here, digit * weight, 0)
-    return value, sound
+    # Nanoseconds are the rule: the last eight at once.
+    long = digits >= 8
+    fine[long] &= _are_digits(_words(window)[(at + digits - 8)[long]])
+    short = np.flatnonzero(~long)
+    for index in range(3, 8):
+        rows = short[digits[short] > index]
+        byte = window[at[rows] + index]
+        fine[rows] &= (byte >= _ZERO) & (byte <= _ZERO + 9)
+    found = np.zeros_like(starts)
+    found[more], sound[more] = value, fine
+    return found, sound
+
+
+def _are_digits(words: Int64s) -> Bools:
+    """Whether all eight bytes of each are decimal digits."""
+    high, zeros, six = 0xF0F0F0F0F0F0F0F0, 0x3030303030303030, 0x0606060606060606
+    unsigned = words.view(np.uint64)
+    three = unsigned & np.uint64(high) == np.uint64(zeros)
+    low = (unsigned + np.uint64(six)) & np.uint64(high) == np.uint64(zeros)
+    both: Bools = three & low
+    return both
 
 
 def _offsets(window: Bytes, ends: Int64s) -> tuple[Int64s, Bools]:

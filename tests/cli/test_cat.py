@@ -88,7 +88,7 @@ def test_structs_of_others(cat, tmp_path):
     ("arguments", "status", "message"),
     [
         (["nowhere.log"], os.EX_UNAVAILABLE, "read nowhere.log: no such file"),
-        (["x", "--reader", "thrft"], os.EX_CONFIG, "must be one of text, thrift"),
+        (["x", "--reader", "thrft"], os.EX_CONFIG, "must be one of text, multiline"),
         (["x", "--reader", "{type: text, max_recrd: 1}"], os.EX_CONFIG, "did you mean max_record?"),
         (["x", "--reader", ""], os.EX_CONFIG, "is empty"),
         (["x", "--reader", "{"], os.EX_CONFIG, "yaml syntax"),

@@ -125,10 +125,23 @@ class TestValid:
         ("rotated: /x.old", "6:14: streams[0].rotated: must be a list"),
         ("exclude: ['a{b']", "6:15: streams[0].exclude[0]: must balance its braces { }, not 'a{b'"),
         ("exclude: ['a[b']", "6:15: streams[0].exclude[0]: must close its bracket [, not 'a[b'"),
-        ("reader: txt", "6:13: streams[0].reader: must be one of text, thrift, not 'txt'"),
+        ("reader: txt", "6:13: streams[0].reader: must be one of text, multiline, cri"),
         ("reader: {max_record: 0}", "6:26: streams[0].reader.max_record: must be at least 1"),
-        ("reader: multiline", "6:13: streams[0].reader: multiline is not built yet"),
-        ("reader: {type: cri, x: 1}", "6:20: streams[0].reader.type: cri is not built yet"),
+        ("reader: frames", "6:13: streams[0].reader: frames is not built yet"),
+        (
+            "reader: {type: protobuf, x: 1}",
+            "6:20: streams[0].reader.type: protobuf is not built yet",
+        ),
+        ("reader: multiline", "6:13: streams[0].reader: needs start or end"),
+        (
+            "reader: {type: multiline, start: '('}",
+            "6:33: streams[0].reader.start: must be a regular",
+        ),
+        (
+            "reader: {type: text, encoding: utf-16}",
+            "6:32: streams[0].reader.encoding: must be utf-16le",
+        ),
+        ("reader: {type: thrift, key: x}", "6:29: streams[0].reader.key: needs an idl"),
         (
             "reader: {type: thrift, oversize: split}",
             "6:28: streams[0].reader.oversize: unknown key: known are checksum, idl",
