@@ -135,13 +135,13 @@ class TestValid:
         ("reader: multiline", "6:13: streams[0].reader: needs start or end"),
         (
             "reader: {type: multiline, start: '('}",
-            "6:33: streams[0].reader.start: must be a regular",
+            "6:38: streams[0].reader.start: must be a regular",
         ),
         (
             "reader: {type: text, encoding: utf-16}",
-            "6:32: streams[0].reader.encoding: must be utf-16le",
+            "6:36: streams[0].reader.encoding: must be utf-16le",
         ),
-        ("reader: {type: thrift, key: x}", "6:29: streams[0].reader.key: needs an idl"),
+        ("reader: {type: thrift, key: x}", "6:33: streams[0].reader.key: needs an idl"),
         (
             "reader: {type: thrift, oversize: split}",
             "6:28: streams[0].reader.oversize: unknown key: known are checksum, idl",
