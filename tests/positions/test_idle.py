@@ -166,7 +166,7 @@ def test_what_a_killed_agent_left_in_its_log_counts(tmp_path):
         await store.open()
         await store.sight([a_position(1)])
         shutil.copytree(
-            tmp_path, tmp_path.parent / "killed", ignore=shutil.ignore_patterns("*-shm")
+            tmp_path, tmp_path.parent / "killed", ignore=shutil.ignore_patterns("*-shm", "*backup*")
         )
         await store.close()
 
