@@ -24,7 +24,14 @@ from typing import Any, Final
 
 from singer import __version__
 from singer.base.clock import SystemClock
-from singer.base.config import ClusterConfig, Config, DestinationConfig, StreamConfig
+from singer.base.config import (
+    ClusterConfig,
+    Config,
+    DestinationConfig,
+    Excess,
+    LimitConfig,
+    StreamConfig,
+)
 from singer.base.errors import ReadError, StateError
 from singer.base.events import (
     AgentStarted,
@@ -39,6 +46,7 @@ from singer.base.events import (
 from singer.base.ledger import Ledger
 from singer.base.ports import Clock
 from singer.budget import Budget
+from singer.deciders import Deciders
 from singer.descriptors import Descriptors
 from singer.files.pathpattern import PathPattern
 from singer.files.threads import DeviceThreads
@@ -46,6 +54,7 @@ from singer.files.wakeup import Wakeup
 from singer.files.walk import Walker
 from singer.kafka.cluster import KafkaCluster
 from singer.kafka.embedded import EmbeddedCluster
+from singer.limit import Limit
 from singer.locality.zone import resolve
 from singer.observe.arrivals import Arrivals
 from singer.outlets import Outlet, Outlets
@@ -55,6 +64,7 @@ from singer.positions.state_dir import StateDir
 from singer.readers.making import make as make_reader
 from singer.services import Destination, Services
 from singer.stream import Stream
+from singer.transforms.making import make as make_transform
 from singer.turns import Turns
 from singer.writers.dead_letters import DeadLetters
 from singer.writers.kafka import KafkaWriter
@@ -70,6 +80,8 @@ _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _SWITCH_SECONDS: Final = 0.0005
 #: How often `--once` looks whether everything is delivered.
 _ONCE_POLL_SECONDS: Final = 0.01
+#: How often the decider file is looked at.
+_DECIDERS_SECONDS: Final = 1.0
 #: What closing connections may take, once everything is settled or given up.
 _CLOSE_SECONDS: Final = 3.0
 
@@ -122,6 +134,7 @@ class Agent:
         self._clusters: dict[str, KafkaCluster] = {}
         self._arrivals: list[Arrivals] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._deciders = Deciders(config.agent.decider_file, emit)
         self._positions = SqlitePositions(
             state.positions,
             emit=emit,
@@ -219,6 +232,8 @@ class Agent:
             started.start()
         self._spawn(self._accept_recovery())
         self._spawn(self._keep_up())
+        if config.agent.decider_file is not None:
+            self._spawn(self._keep_deciders())
         # What lives now lives as long as the process: collections need not look at it again.
         gc.freeze()
 
@@ -268,6 +283,12 @@ class Agent:
             stream=stream.name,
             name=config.name,
             reader=make_reader(stream.reader),
+            transforms=tuple(
+                make_transform(each, host=socket.gethostname(), decider=self._deciders.percent)
+                for each in stream.transforms
+            ),
+            limit=self._limit(stream.limit),
+            limit_drops=stream.limit is not None and stream.limit.excess is Excess.DROP,
             committer=self._positions,
             account=self.ledger.account(stream.name, config.name),
             priority=stream.priority,
@@ -286,6 +307,13 @@ class Agent:
             quiet_after_seconds=stream.reader.quiet_after,
             once=self._once,
         )
+
+    def _limit(self, config: LimitConfig | None) -> Limit | None:
+        """One for each destination: a slow one takes nothing from another."""
+        if config is None:
+            return None
+        rate = config.bytes_per_second
+        return Limit(rate, config.burst or rate, self._clock.monotonic())
 
     def _outlet(
         self, stream: StreamConfig, config: DestinationConfig, budget: Budget, topic: str
@@ -323,6 +351,12 @@ class Agent:
         await self._stop.wait()
         if self._once and not all(stream.caught_up for stream in self.streams):
             self._status = self._status or os.EX_TEMPFAIL
+
+    async def _keep_deciders(self) -> None:
+        """Look whether somebody changed the decider file."""
+        while True:
+            await asyncio.sleep(_DECIDERS_SECONDS)
+            self._deciders.look()
 
     async def _keep_up(self) -> None:
         """Drop rows of files long gone, now and then."""

@@ -16,15 +16,17 @@ consistent, and every await may be cancelled.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from math import inf
 from typing import Final, TypeVar
 
+import numpy as np
+
 from singer.base.backoff import Backoff
-from singer.base.batch import RECORD_OVERHEAD_BYTES, Bytes
+from singer.base.batch import RECORD_OVERHEAD_BYTES, Bytes, RecordBatch
 from singer.base.errors import (
     DeliveryError,
     InvariantError,
@@ -392,6 +394,10 @@ class Pipeline:
         if unread == 0:
             self._hint = ()
             return False
+        limit, now = self.destination.limit, self._services.clock.monotonic()
+        if limit is not None and not self.destination.limit_drops and (wait := limit.wait(now)):
+            self._retry_at = self._services.loop.time() + wait
+            return True
         try:
             await self._outlet.writer.ready()
         except DeliveryError as error:
@@ -399,6 +405,8 @@ class Pipeline:
             return True
         affordable = int((self._ceiling.limit - _TICKET_BYTES) / self._cost_per_byte())
         room = min(WINDOW_BYTES, affordable) - self._source.held
+        if limit is not None:
+            room = min(room, limit.burst)
         await self._ship(min(unread, max(room, _LEAST_READ_BYTES)), State.MORE)
         return True
 
@@ -504,12 +512,15 @@ class Pipeline:
 
     def _send(self, framed: Framed) -> None:
         """Hand what was framed to the writer, unless its partition has no room now."""
-        source, batch, account = self._source, framed.batch, self.destination.account
+        source, account = self._source, self.destination.account
         if not framed.consumed:
             source.scanned = framed.scanned
             return
+        batch, removed = self._transformed(framed)
         # All bytes of the window stay until the ticket is settled, records or not.
-        cost = batch.cost + framed.consumed - batch.nbytes + _TICKET_BYTES
+        cost = batch.cost + framed.consumed + _TICKET_BYTES
+        if np.may_share_memory(batch.buffer, source.window):
+            cost -= batch.nbytes
         receipt, shared = None, self.destination.ceilings
         if len(batch):
             self._record_bytes = batch.nbytes / len(batch) + 1
@@ -539,6 +550,7 @@ class Pipeline:
             tail_before=source.tail,
             resume=framed.resume,
             batch=batch,
+            removed=removed,
             bad=framed.bad,
             cost=cost,
             shared=shared,
@@ -546,6 +558,8 @@ class Pipeline:
             receipt=receipt,
         )
         source.consume(framed.consumed, framed.scanned)
+        if self.destination.limit is not None:
+            self.destination.limit.spend(framed.consumed, self._services.clock.monotonic())
         ticket.tail = source.tail
         self._resume = framed.resume
         account.held -= framed.consumed
@@ -558,6 +572,24 @@ class Pipeline:
         else:
             self._outstanding += 1
             receipt.add_done_callback(lambda _: self._receipt_done(ticket))
+
+    def _transformed(self, framed: Framed) -> tuple[RecordBatch, Counter[str]]:
+        """The records as they are sent, and the bytes of those that are not."""
+        destination, batch = self.destination, framed.batch
+        removed: Counter[str] = Counter()
+        if not len(batch) or not (destination.transforms or destination.limit_drops):
+            return batch, removed
+        sources = framed.sources
+        batch = replace(batch, sources=sources, path=self.file.path)
+        limit = destination.limit
+        if destination.limit_drops and limit and limit.wait(self._services.clock.monotonic()):
+            return batch.take(np.zeros(len(batch), np.bool_)), Counter(limited=int(sources.sum()))
+        for transform in destination.transforms:
+            if not len(batch):
+                break
+            batch, taken = transform.apply(batch)
+            removed.update(taken)
+        return batch, removed
 
     def _end_reading(self) -> None:
         """All of a final file is delivered."""
@@ -683,7 +715,8 @@ class Pipeline:
         account = self.destination.account
         span = ticket.end - ticket.start
         account.in_flight -= span
-        account.delivered += span - ticket.disposed
+        account.delivered += span - ticket.disposed - sum(ticket.removed.values())
+        account.remove(ticket.removed)
         account.records += len(ticket.batch) - len(ticket.rejected)
         charge((self._ceiling,), -ticket.cost)
         self._advance(ticket.end, ticket.window, ticket.tail, ticket.resume)
@@ -695,7 +728,7 @@ class Pipeline:
                 path=self.file.path,
                 end=ticket.end,
                 records=len(ticket.batch) - len(ticket.rejected),
-                nbytes=span - ticket.disposed,
+                nbytes=span - ticket.disposed - sum(ticket.removed.values()),
                 seconds=self._services.clock.monotonic() - ticket.sent_at,
             )
         )
@@ -812,7 +845,7 @@ class Pipeline:
             return
         ticket, failure = self._tickets[0], self._failure
         settled = failure.settled if isinstance(failure, DeliveryError) else 0
-        if not settled or ticket.bad or ticket.resume:
+        if not settled or ticket.bad or ticket.resume or ticket.removed:
             return
         end = int(ticket.batch.ends[settled - 1])
         account = self.destination.account

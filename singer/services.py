@@ -13,10 +13,11 @@ from typing import Protocol
 from singer.base.config import Priority
 from singer.base.events import Emit
 from singer.base.ledger import Account
-from singer.base.ports import Clock, Committer, Reader
+from singer.base.ports import Clock, Committer, Reader, Transform
 from singer.budget import Ceiling
 from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
+from singer.limit import Limit
 from singer.outlets import Outlet
 from singer.positions.breaker import CrashBreaker
 from singer.turns import Turns
@@ -38,6 +39,9 @@ class Destination:
     stream: str
     name: str
     reader: Reader
+    transforms: tuple[Transform, ...]
+    limit: Limit | None
+    limit_drops: bool  #: what is more than the limit is not read later
     committer: Committer
     account: Account
     priority: Priority

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from singer.base.batch import Bytes, RecordBatch
 from singer.base.ports import BadRange, Disposal, Receipt, Rejection
@@ -42,6 +43,7 @@ class Ticket:
     shared: tuple[Ceiling, ...]  # charged until the receipt; the file's own until the commit
     sent_at: float
     receipt: Receipt | None
+    removed: Mapping[str, int] = field(default_factory=dict)  # bytes of records taken out, by what
     rejected: tuple[Rejection, ...] = ()
     burial: asyncio.Task[None] | None = None
     buried: bool = False
@@ -50,6 +52,8 @@ class Ticket:
     def extent(self, row: int) -> tuple[int, int]:
         """(end, length) of the source bytes of one row, terminator included."""
         end = int(self.batch.ends[row])
+        if self.batch.sources is not None:
+            return end, int(self.batch.sources[row])
         begin = int(self.batch.ends[row - 1]) if row else self.start
         bad = sum(bad.end - bad.start for bad in self.bad if begin <= bad.start < end)
         return end, end - begin - bad

@@ -46,6 +46,9 @@ class RecordBatch:
                safe to commit `ends[i]`. Not always the record's own end.
     `span`     (start, end) file offsets this batch accounts for; survives `take`, so that a
                batch whose last rows were filtered away still commits its end
+    `sources`  int64[n], bytes of the file that each row accounts for, terminator included; None:
+               those between the ends of the row before and its own
+    `path`     of the file, where that is known
     """
 
     buffer: Bytes
@@ -55,6 +58,8 @@ class RecordBatch:
     span: tuple[int, int]
     keys: Keys | None = None
     timestamps_ms: Int64s | None = None
+    sources: Int64s | None = None
+    path: str = ""
     columns: Mapping[str, NDArray[Any]] = field(default_factory=lambda: _NO_COLUMNS)
 
     def __len__(self) -> int:
@@ -94,5 +99,7 @@ class RecordBatch:
             keys=keys
             and Keys(buffer=keys.buffer, starts=keys.starts[rows], lengths=keys.lengths[rows]),
             timestamps_ms=None if self.timestamps_ms is None else self.timestamps_ms[rows],
+            sources=None if self.sources is None else self.sources[rows],
+            path=self.path,
             columns={name: column[rows] for name, column in self.columns.items()},
         )

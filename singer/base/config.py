@@ -139,6 +139,9 @@ class AgentConfig:
     max_deleted_files: int = 1024  #: deleted files read through what is open; more: see operations
     max_deleted_bytes: ByteSize = ByteSize(8 << 30)  #: disk space that deleted files may keep so
     forget_after: Seconds = Seconds(30 * 86400.0)  #: positions of files gone this long are dropped
+    decider_file: Path | None = (
+        None  #: JSON, name to 0..100 percent, for `sample`; read anew when changed
+    )
     max_positions: int = 1_000_000  #: more than that: those of files gone longest are dropped
     dead_letters: DeadLetterConfig = field(default_factory=DeadLetterConfig)  #: see below
 
@@ -262,6 +265,96 @@ class ThriftReaderConfig(ReaderConfig):
     timestamp_unit: TimeUnit = TimeUnit.NS  #: what that counts since 1970: ns | us | ms | s
 
 
+class SampleBy(Enum):
+    """What decides whether a record is in a sample."""
+
+    KEY = "key"  #: its key; its payload if it has none
+    PAYLOAD = "payload"
+
+
+class EnvelopeType(Enum):
+    """What payloads are put into."""
+
+    JSON = "json"  #: `{"message", "host", "path", "key", "timestamp_ms"}`
+    LOG_MESSAGE = "log_message"  #: the Thrift struct that the reader `thrift` knows
+    TEXT_MESSAGE = "text_message"  #: the Thrift struct that Java Singer makes of lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatternConfig:
+    """A pattern that is looked for in every record; `filter: x` is short for `{pattern: x}`."""
+
+    pattern: Regex  #: found anywhere in a record, and in one record only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedactConfig:
+    """What is put in place of all that a pattern finds."""
+
+    pattern: Regex  #: as for `filter`
+    replacement: str  #: text with `\\1` or `\\g<name>` for groups; `with` is short for it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewriteConfig:
+    """A new payload, made of what a pattern finds first; records without it stay as they are."""
+
+    pattern: Regex  #: as for `filter`
+    format: str  #: text with `\\1` or `\\g<name>` for groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleConfig:
+    """A share of the records, the same on every host and every time."""
+
+    percent: float | None = None  #: 0 to 100
+    decider: str | None = None  #: or the name that says so in `agent.decider_file`
+    by: SampleBy = SampleBy.KEY  #: what is hashed: key | payload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefixConfig:
+    """Text before every payload; `prefix: x` is short for `{text: x}`."""
+
+    text: str  #: with `{host}` and `{time}`, the record's own if the reader knows it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvelopeConfig:
+    """A format around every payload; `envelope: json` is short for `{type: json}`."""
+
+    type: EnvelopeType  #: json | log_message | text_message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransformConfig:
+    """One step on the way of a record; each has one of these keys."""
+
+    filter: PatternConfig | None = None  #: only records in which it is found are published
+    drop: PatternConfig | None = None  #: only records in which it is not found are
+    redact: RedactConfig | None = None  #: something else in place of what is found
+    rewrite: RewriteConfig | None = None  #: a new payload
+    sample: SampleConfig | None = None  #: a share of the records
+    prefix: PrefixConfig | None = None  #: text before the payload
+    envelope: EnvelopeConfig | None = None  #: a format around the payload
+
+
+class Excess(Enum):
+    """What becomes of what is more than a limit allows."""
+
+    DELAY = "delay"  #: it is read later
+    DROP = "drop"  #: it is skipped, and counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitConfig:
+    """How much of a stream each of its destinations is sent; `limit: 1MiB` is short for it."""
+
+    bytes_per_second: ByteSize  #: of the files, on average
+    burst: ByteSize | None = None  #: what may come at once after a pause; null: of a second
+    excess: Excess = Excess.DELAY  #: what becomes of more: delay | drop
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig:
     """Files that are published together."""
@@ -276,6 +369,8 @@ class StreamConfig:
     follow_symlinks: bool = False  #: symbolic links that stay below the directories of `paths`
     priority: Priority = Priority.NORMAL  #: whose turn comes first: high | normal | low
     reader: ReaderConfig = field(default_factory=TextReaderConfig)  #: see below
+    transforms: tuple[TransformConfig, ...] = ()  #: one behind the other
+    limit: LimitConfig | None = None  #: null: as fast as it goes
     start: Start = Start.BEGINNING  #: for files that exist when the stream is first seen
     rotate_grace: Seconds = Seconds(2.0)  #: how long a rotated file is still read
     flush_partial_after: Seconds | None = None  #: a last line without its end is sent; null: held

@@ -562,3 +562,28 @@ class PositionsUnwritten(Event):
     def message(self) -> str:
         """The cause."""
         return f"positions not committed: {self.cause}; the next start sends some records again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidersRead(Event):
+    """The decider file was read."""
+
+    path: str
+    names: int
+
+    def message(self) -> str:
+        """How much is in it."""
+        return f"{self.path}: {self.names} deciders are in force"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidersUnreadable(Event):
+    """The decider file cannot be used."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+    path: str
+    cause: str
+
+    def message(self) -> str:
+        """The cause, and what holds meanwhile."""
+        return f"decider file {self.path}: {self.cause}: mend it; what was in force before is"

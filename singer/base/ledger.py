@@ -13,7 +13,7 @@ where batches end. A difference is therefore a bug, and `check` says so.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from singer.base.errors import InvariantError
@@ -35,6 +35,16 @@ class Account:
     in_flight: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     records: int = 0
+
+    def remove(self, removed: Mapping[str, int]) -> None:
+        """Book bytes of records that were taken out on their way, by what took them."""
+        for name, nbytes in removed.items():
+            if name == "filtered":
+                self.filtered += nbytes
+            elif name == "sampled":
+                self.sampled += nbytes
+            else:
+                self.skipped[name] += nbytes
 
     @property
     def difference(self) -> int:

@@ -15,7 +15,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from singer.base.batch import Bytes, RecordBatch
+from singer.base.batch import Bytes, Int64s, RecordBatch
 from singer.base.position import Position
 
 
@@ -78,6 +78,31 @@ class Framed:
     scanned: int
     bad: tuple[BadRange, ...] = ()
     resume: bytes = b""
+
+    @property
+    def begins(self) -> Int64s:
+        """int64[n]: file offsets of the first bytes that each row accounts for.
+
+        Those behind the row before, and behind what was given up there.
+        """
+        begins = np.empty_like(self.batch.ends)
+        begins[:1] = self.batch.span[0]
+        begins[1:] = self.batch.ends[:-1]
+        for bad in self.bad:
+            row = int(np.searchsorted(self.batch.ends, bad.start, side="right"))
+            if row < len(begins):
+                begins[row] = max(begins[row], bad.end)
+        return begins
+
+    @property
+    def sources(self) -> Int64s:
+        """int64[n]: how many bytes of the file each row accounts for."""
+        sources = np.diff(self.batch.ends, prepend=self.batch.span[0])
+        for bad in self.bad:
+            row = int(np.searchsorted(self.batch.ends, bad.start, side="right"))
+            if row < len(sources):
+                sources[row] -= bad.end - bad.start
+        return sources
 
 
 class Reader(Protocol):

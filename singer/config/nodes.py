@@ -233,6 +233,7 @@ SCALARS: Final[Mapping[Any, Callable[[str], object]]] = MappingProxyType(
         ByteSize: scalars.size,
         bool: scalars.boolean,
         int: scalars.integer,
+        float: scalars.number,
     }
 )
 

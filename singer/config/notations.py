@@ -21,17 +21,20 @@ from singer.base.config import (
     ContainerReaderConfig,
     DestinationConfig,
     EmbeddedConfig,
+    EnvelopeConfig,
     Glob,
     MultilineReaderConfig,
     PartitionerConfig,
     Path,
     ReaderConfig,
     ReaderType,
+    RedactConfig,
     Regex,
     Secret,
     StreamConfig,
     TextReaderConfig,
     ThriftReaderConfig,
+    TransformConfig,
 )
 from singer.config import rules
 from singer.config.document import Spot
@@ -43,6 +46,7 @@ from singer.kafka.topic_template import TopicTemplate
 from singer.locality import zone
 from singer.readers import idl
 from singer.readers.encoding import Encoding
+from singer.transforms.making import make as make_transform
 
 #: By the word of its `type`, the record of a reader.
 _READERS: Final[Mapping[str | None, type[ReaderConfig]]] = MappingProxyType(
@@ -90,6 +94,12 @@ class Notations:
                 DestinationConfig: self._destination,
                 ReaderConfig: self._reader,
                 PartitionerConfig: lambda spot: self._typed(PartitionerConfig, spot),
+                TransformConfig: self._transform,
+                PatternConfig: lambda spot: self._short(PatternConfig, "pattern", spot),
+                RedactConfig: self._redact,
+                PrefixConfig: lambda spot: self._short(PrefixConfig, "text", spot),
+                EnvelopeConfig: lambda spot: self._short(EnvelopeConfig, "type", spot),
+                LimitConfig: lambda spot: self._short(LimitConfig, "bytes_per_second", spot),
             },
             checks=checks,
             conversions={
@@ -208,7 +218,7 @@ class Notations:
 
     def _reader(self, spot: Spot) -> Any:
         """The keys are those of the type, which decides; what it cannot be is said once."""
-        entries = self._entries_with_type(spot)
+        entries = self._entries_with("type", spot)
         if entries is None:
             return INVALID
         word = entries["type"].value.node.value if "type" in entries else None
@@ -223,14 +233,35 @@ class Notations:
             )
         return reader
 
-    def _entries_with_type(self, spot: Spot) -> dict[str, Entry] | None:
-        """`word` is short for `{type: word}`."""
+    def _transform(self, spot: Spot) -> Any:
+        transform = self.nodes.record(TransformConfig, spot)
+        if transform is not INVALID:
+            try:
+                make_transform(transform, host="", decider=lambda _: 100.0)
+            except ValueError as error:
+                return self.nodes.fault(spot, str(error))
+        return transform
+
+    def _redact(self, spot: Spot) -> Any:
+        entries = self.nodes.entries(spot)
+        if entries is None:
+            return INVALID
+        if "with" in entries and "replacement" not in entries:
+            entries["replacement"] = entries.pop("with")
+        return self.nodes.fill(RedactConfig, spot, entries)
+
+    def _short(self, kind: type, key: str, spot: Spot) -> Any:
+        """`word` is short for `{key: word}`."""
+        entries = self._entries_with(key, spot)
+        return INVALID if entries is None else self.nodes.fill(kind, spot, entries)
+
+    def _entries_with(self, key: str, spot: Spot) -> dict[str, Entry] | None:
         scalar = isinstance(spot.node, yaml.ScalarNode) and not is_null(spot)
-        return {"type": Entry(key=spot, value=spot)} if scalar else self.nodes.entries(spot)
+        return {key: Entry(key=spot, value=spot)} if scalar else self.nodes.entries(spot)
 
     def _typed(self, kind: type, spot: Spot) -> Any:
         """A record of which one key is `type`."""
-        entries = self._entries_with_type(spot)
+        entries = self._entries_with("type", spot)
         if entries is None:
             return INVALID
         pending = PENDING_TYPES[ReaderConfig if issubclass(kind, ReaderConfig) else kind]

@@ -19,7 +19,6 @@ from singer.base.config import (
     DestinationConfig,
     PartitionerConfig,
     ReaderConfig,
-    StreamConfig,
 )
 
 
@@ -59,17 +58,6 @@ PENDING: Final[Mapping[type, Mapping[str, Pending]]] = MappingProxyType(
             ),
             "positions_topic": Pending(meaning="where exactly once keeps its positions"),
             "catch_up": Pending(meaning="{max_bytes_per_second, order} after an outage"),
-        },
-        StreamConfig: {
-            "transforms": Pending(
-                meaning="filter, redact, sample and others",
-                refusal="records would be published unchanged",
-            ),
-            "limit": Pending(meaning="bytes per second, with a burst"),
-            "decider": Pending(
-                meaning="a file that switches streams on and off",
-                refusal="everything would be published",
-            ),
         },
         DestinationConfig: {
             "max_lag": Pending(meaning="how far a shadow may fall behind before it skips"),

@@ -78,6 +78,13 @@ def integer(text: str) -> int:
     return int(text)
 
 
+def number(text: str) -> float:
+    """A decimal number that is not negative."""
+    if re.fullmatch(r"[0-9]{1,18}(?:\.[0-9]{1,18})?", text) is None:
+        raise ValueError("must be a number")
+    return float(text)
+
+
 def format_duration(seconds: float) -> str:
     """The shortest text that `duration` reads as `seconds`."""
     for unit in ("d", "h", "m", "s", "ms"):

@@ -67,7 +67,7 @@ class ContainerReader:
         lines = framed.batch
         if not len(lines):
             return framed
-        begins, ends = _begins(framed, offset), lines.ends
+        begins, ends = framed.begins, lines.ends
         parsed = self._parse(window, lines)
         # A line that is too long to be held is behind the last one: nobody can wait here.
         wait = state is State.MORE and framed.consumed + offset == ends[-1]
@@ -241,16 +241,3 @@ class _Group:
         self._latest_ms, self._seen = max(self._latest_ms, latest), row
         near = of.ends[row] - of.begins[first] <= 2 * of.max_record
         return bool(near) and self._latest_ms - self._time_ms <= of.timeout_ms
-
-
-def _begins(framed: Framed, offset: int) -> Int64s:
-    """int64[n]: file offsets of the lines' first bytes."""
-    ends = framed.batch.ends
-    begins = np.empty_like(ends)
-    begins[0] = offset
-    begins[1:] = ends[:-1]
-    for bad in framed.bad:
-        line = int(np.searchsorted(ends, bad.start, side="right"))
-        if line < len(begins):
-            begins[line] = max(begins[line], bad.end)
-    return begins

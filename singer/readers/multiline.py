@@ -65,7 +65,7 @@ class MultilineReader:
         lines = framed.batch
         if not len(lines):
             return framed
-        raw = _raw(framed, offset)
+        raw = framed.begins
         begins = self._begins(framed, raw)
         records = np.flatnonzero(begins[:-1])
         stops = np.append(records[1:], len(lines))
@@ -125,19 +125,6 @@ class MultilineReader:
                 fits = int(np.searchsorted(ends, raw[first] + limit, side="right"))
                 first = min(max(fits, first + 1), first + self._max_lines)
                 begins[min(first, behind)] |= first < behind
-
-
-def _raw(framed: Framed, offset: int) -> Int64s:
-    """int64[n]: file offsets of the lines' first bytes."""
-    ends = framed.batch.ends
-    raw = np.empty_like(ends)
-    raw[0] = offset
-    raw[1:] = ends[:-1]
-    for bad in framed.bad:
-        line = int(np.searchsorted(ends, bad.start, side="right"))
-        if line < len(raw):
-            raw[line] = max(raw[line], bad.end)
-    return raw
 
 
 def _compiled(pattern: str | None) -> Any:

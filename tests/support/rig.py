@@ -20,7 +20,7 @@ import pytest
 
 from singer.base.batch import RecordBatch
 from singer.base.clock import SystemClock
-from singer.base.config import ByteSize, Glob, Seconds, StreamConfig, TextReaderConfig
+from singer.base.config import ByteSize, Excess, Glob, Seconds, StreamConfig, TextReaderConfig
 from singer.base.errors import TopicError
 from singer.base.events import Event, InternalError
 from singer.base.ledger import Ledger
@@ -32,6 +32,7 @@ from singer.files.source import Outcome, Source
 from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
 from singer.files.walk import Walker
+from singer.limit import Limit
 from singer.outlets import Outlet
 from singer.positions.breaker import CrashBreaker
 from singer.positions.sqlite import SqlitePositions
@@ -39,6 +40,7 @@ from singer.positions.state_dir import StateDir
 from singer.readers.making import make
 from singer.services import Destination, Services
 from singer.stream import Stream
+from singer.transforms.making import make as make_transform
 from singer.turns import Turns
 from singer.writers.dead_letters import DeadLetters
 
@@ -241,6 +243,7 @@ class Rig:
         self.rescan = rescan
         self.inotify = inotify
         self.events: list[Event] = []
+        self.deciders: dict[str, float] = {}
         self.ledger = Ledger()
         self.running = False
 
@@ -290,6 +293,19 @@ class Rig:
                 stream="s",
                 name=name,
                 reader=self.reader,
+                transforms=tuple(
+                    make_transform(each, host="host", decider=self.deciders.__getitem__)
+                    for each in self.config.transforms
+                ),
+                limit=None
+                if self.config.limit is None
+                else Limit(
+                    self.config.limit.bytes_per_second,
+                    self.config.limit.burst or self.config.limit.bytes_per_second,
+                    clock.monotonic(),
+                ),
+                limit_drops=self.config.limit is not None
+                and self.config.limit.excess is Excess.DROP,
                 committer=self.positions,
                 account=self.ledger.account("s", name),
                 priority=self.config.priority,

@@ -1,0 +1,1 @@
+"""Transforms: what becomes of records between a reader and a writer. Pure."""
