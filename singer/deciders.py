@@ -56,10 +56,8 @@ def _parsed(data: bytes) -> dict[str, float]:
     """Raises ValueError."""
     values = json.loads(data)
     if not isinstance(values, dict):
-        raise ValueError("must be an object: {name: percent}")
+        raise ValueError("must be an object: {name: percent}")  # noqa: TRY004  # of the file
     for name, percent in values.items():
-        if isinstance(percent, bool) or not isinstance(percent, int | float):
-            raise ValueError(f"{name}: must be a number from 0 to 100")
-        if not 0 <= percent <= _ALL:
-            raise ValueError(f"{name}: must be a number from 0 to 100, not {percent}")
+        if type(percent) not in {int, float} or not 0 <= percent <= _ALL:
+            raise ValueError(f"{name}: must be a number from 0 to 100, not {json.dumps(percent)}")
     return values

@@ -139,9 +139,7 @@ class AgentConfig:
     max_deleted_files: int = 1024  #: deleted files read through what is open; more: see operations
     max_deleted_bytes: ByteSize = ByteSize(8 << 30)  #: disk space that deleted files may keep so
     forget_after: Seconds = Seconds(30 * 86400.0)  #: positions of files gone this long are dropped
-    decider_file: Path | None = (
-        None  #: JSON, name to 0..100 percent, for `sample`; read anew when changed
-    )
+    decider_file: Path | None = None  #: JSON: name to percent, for `sample`; watched
     max_positions: int = 1_000_000  #: more than that: those of files gone longest are dropped
     dead_letters: DeadLetterConfig = field(default_factory=DeadLetterConfig)  #: see below
 

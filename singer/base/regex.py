@@ -6,6 +6,7 @@ UTF-8, and what is between them matches `.` and `[^x]` like any other.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import re2
@@ -30,3 +31,17 @@ def compile_regex(text: str, *, lines: bool = False) -> Any:
         reason = error.args[0]
         said = reason.decode() if isinstance(reason, bytes) else reason
         raise ValueError(f"must be a regular expression that RE2 takes: {said}") from error
+
+
+def each_match(pattern: Any, text: bytes) -> Iterator[Any]:
+    """All places where it is found, in order, none twice.
+
+    The binding reports an empty one again that lies behind where it began to search.
+    """
+    before = -1
+    for match in pattern.finditer(text):
+        start, end = match.span()
+        if start == end == before:
+            continue
+        before = end if start == end else -1
+        yield match

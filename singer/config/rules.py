@@ -54,7 +54,6 @@ LIMITS: Final[Mapping[tuple[type, str], tuple[str | None, str | None]]] = Mappin
         (ContainerReaderConfig, "max_record"): ("1KiB", "1000000000"),
         (ContainerReaderConfig, "timeout"): ("10ms", None),
         (LimitConfig, "bytes_per_second"): ("1", None),
-        (LimitConfig, "burst"): ("1KiB", None),
         (MultilineReaderConfig, "max_lines"): ("1", None),
         (MultilineReaderConfig, "timeout"): ("10ms", None),
         (ThriftReaderConfig, "max_record"): ("8", "1000000000"),

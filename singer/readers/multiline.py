@@ -19,7 +19,7 @@ import numpy as np
 from singer.base.batch import Bools, Bytes, Int64s, RecordBatch
 from singer.base.config import MultilineReaderConfig, TextReaderConfig
 from singer.base.ports import Framed, State
-from singer.base.regex import compile_regex
+from singer.base.regex import compile_regex, each_match
 from singer.readers.ranges import PART_BYTES
 from singer.readers.text import TextReader
 
@@ -133,5 +133,5 @@ def _compiled(pattern: str | None) -> Any:
 
 def _found(pattern: Any, text: bytes, starts: Int64s) -> Int64s:
     """The lines in which it is found; `starts` are their indices in `text`."""
-    places = [match.start() for match in pattern.finditer(text)]
+    places = [match.start() for match in each_match(pattern, text)]
     return np.searchsorted(starts, places, side="right") - 1

@@ -29,22 +29,20 @@ class Replacement:
     """What is put in place of what was found. Raises ValueError for groups that are not there."""
 
     def __init__(self, text: str, pattern: Pattern) -> None:
-        count, names = pattern.groups
-        #: Bytes as they are, and groups.
-        self._parts: list[bytes | int | str] = []
+        groups = pattern.groups
+        self._parts: list[bytes | int] = []  # as it is, or the number of a group
         at = 0
         for found in _REFERENCE.finditer(text):
             self._parts.append(text[at : found.start()].encode())
             number, name, backslash = found.groups()
-            if number and int(number) > count:
-                raise ValueError(f"speaks of group {number}, and the pattern has {count}")
-            if name and name not in names:
-                raise ValueError(f"speaks of the group {name}, which the pattern has not")
-            self._parts.append(int(number) if number else name or backslash.encode())
+            group = number or name
+            if group and group not in groups:
+                raise ValueError(f"speaks of group {group}, which the pattern has not")
+            self._parts.append(groups[group] if group else backslash.encode())
             at = found.end()
         self._parts.append(text[at:].encode())
-        constant = all(isinstance(part, bytes) for part in self._parts)
-        self._constant = b"".join(map(_bytes, self._parts)) if constant else None
+        texts = [part for part in self._parts if isinstance(part, bytes)]
+        self._constant = b"".join(texts) if len(texts) == len(self._parts) else None
 
     def of(self, match: Any) -> bytes:
         """For one place in which the pattern was found."""
@@ -53,11 +51,6 @@ class Replacement:
         return b"".join(
             part if isinstance(part, bytes) else match[part] or b"" for part in self._parts
         )
-
-
-def _bytes(part: object) -> bytes:
-    assert isinstance(part, bytes)
-    return part
 
 
 class Redact:

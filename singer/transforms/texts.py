@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from singer.base.batch import Bytes, Int64s, RecordBatch
-from singer.base.regex import compile_regex
+from singer.base.regex import compile_regex, each_match
 
 _NEWLINE: Final = 10
 #: What means something else in a text of many lines than in each of them.
@@ -72,15 +72,15 @@ class Pattern:
         self._first = compile_regex(f"(?:{text}).*", lines=True) if together else None
 
     @property
-    def groups(self) -> tuple[int, frozenset[str]]:
-        """How many groups it has, and the names of those that have one."""
-        names = frozenset(name.decode() for name in self._alone.groupindex)
-        return self._alone.groups, names
+    def groups(self) -> dict[str, int]:
+        """The numbers of the groups, by number and by name."""
+        named = {name.decode(): number for name, number in self._alone.groupindex.items()}
+        return {str(number): number for number in range(self._alone.groups + 1)} | named
 
     def rows(self, texts: Texts) -> Int64s:
         """The rows in which it is found, ascending."""
         if texts.lines and self._first is not None:
-            places = [match.start() for match in self._first.finditer(texts.text)]
+            places = [match.start() for match in each_match(self._first, texts.text)]
             return np.unique(np.searchsorted(texts.starts, places, side="right") - 1)
         found = [row for row, payload in enumerate(texts) if self._alone.search(payload)]
         return np.array(found, np.int64)
@@ -88,13 +88,13 @@ class Pattern:
     def matches(self, texts: Texts) -> Iterator[tuple[int, Any, int]]:
         """Each place: the row, the match, and where in `texts.text` what it was found in begins."""
         if texts.lines and self._lines is not None:
-            found = list(self._lines.finditer(texts.text))
+            found = list(each_match(self._lines, texts.text))
             places = np.array([match.start() for match in found], np.int64)
             rows = np.searchsorted(texts.starts, places, side="right") - 1
             yield from ((row, match, 0) for row, match in zip(rows.tolist(), found, strict=True))
             return
         for row, payload in enumerate(texts):
-            for match in self._alone.finditer(payload):
+            for match in each_match(self._alone, payload):
                 yield row, match, int(texts.starts[row])
 
 

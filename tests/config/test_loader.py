@@ -116,7 +116,7 @@ class TestValid:
     [
         # (what is put in place of `    publish:` in the minimal stream), line:column: ...
         ("strt: end", "6:5: streams[0].strt: unknown key: did you mean start?"),
-        ("zebra: 1", "6:5: streams[0].zebra: unknown key: known are decider, exclude"),
+        ("zebra: 1", "6:5: streams[0].zebra: unknown key: known are exclude, flush_partial_after"),
         ("start: start", "6:12: streams[0].start: must be one of beginning, end, not 'start'"),
         ("start: [end]", "6:12: streams[0].start: must be a single value, not a list"),
         ("start:", "6:11: streams[0].start: has no value"),
@@ -146,7 +146,25 @@ class TestValid:
             "reader: {type: thrift, oversize: split}",
             "6:28: streams[0].reader.oversize: unknown key: known are checksum, idl",
         ),
-        ("transforms: [{redact: {}}]", "6:17: streams[0].transforms: is not built yet, and"),
+        (
+            "transforms: [{redact: {pattern: a}}]",
+            "6:27: streams[0].transforms[0].redact: replacement",
+        ),
+        ("transforms: [{}]", "6:18: streams[0].transforms[0]: needs one key"),
+        (
+            "transforms: [{drop: '('}]",
+            "6:25: streams[0].transforms[0].drop: must be a regular",
+        ),
+        (
+            "transforms: [{redact: {pattern: a, with: '\\2'}}]",
+            "6:18: streams[0].transforms[0]: speaks of",
+        ),
+        (
+            "transforms: [{sample: {percent: x}}]",
+            "6:37: streams[0].transforms[0].sample.percent: must be",
+        ),
+        ("limit: {burst: 1MiB}", "6:12: streams[0].limit: bytes_per_second is missing"),
+        ("limit: 0", "6:12: streams[0].limit: must be at least 1"),
         ("follow_symlinks: yes", "6:22: streams[0].follow_symlinks: must be true or false"),
         ("rotated_dirs: ['']", "6:20: streams[0].rotated_dirs[0]: must be a path, not ''"),
         ("1: x", "6:5: streams[0].1: unknown key"),
