@@ -639,16 +639,25 @@ class Pipeline:
         destination = self.destination
         own = destination.quiet_after_seconds
         if self.file.final_since is not None and self._source.complete and not destination.once:
+            grace = destination.rotate_grace_seconds
             quiet_since = max(self.file.final_since, self._grown_at)
-            return quiet_since + destination.rotate_grace_seconds, State.FINAL
-        quiet_after = (
-            own
-            if destination.once or own is not None
-            else (destination.flush_partial_after_seconds)
-        )
+            # What lay there before it was found to be final has had its time, or part of it.
+            return min(quiet_since + grace, self._quiet_until(grace)), State.FINAL
+        by_stream = None if destination.once else destination.flush_partial_after_seconds
+        quiet_after = by_stream if own is None else own
         if quiet_after is None or self._in_vain == self._source.read_offset:
             return inf, State.MORE
         return self._grown_at + (0.0 if destination.once else quiet_after), State.QUIET
+
+    def _quiet_until(self, grace: float) -> float:
+        """Loop time at which nobody has touched the file for so long, by its own times."""
+        if self.file.remote:  # it is not asked here
+            return inf
+        try:
+            age_seconds = self.file.age(self._services.clock.now_ns())
+        except OSError:
+            return inf
+        return self._services.loop.time() + grace - age_seconds
 
     def _rest(self) -> bool:
         """The file ends at the cursor: see to being woken. True: look again at once."""

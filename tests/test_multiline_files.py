@@ -1,11 +1,13 @@
 """Records of several lines in files that grow, rotate and are read again after a stop or a kill."""
 
 import os
+import time
 
 import pytest
 
-from singer.base.config import ByteSize, MultilineReaderConfig, Regex, Seconds
+from singer.base.config import ByteSize, MultilineReaderConfig, Regex, Rotated, Seconds
 from tests.support.logs import expect
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -88,3 +90,21 @@ def delivered(agent):
 def write(path, data):
     with path.open("ab", buffering=0) as file:
         file.write(data)
+
+
+def test_rotated_files_that_were_quiet_for_long_are_not_waited_for_one_by_one(multiline, logs):
+    """Else a chain of them would take a `rotate_grace` each after an outage."""
+    long_ago = time.time() - 3600
+    for number in range(5, 0, -1):
+        path = logs / f"app.log.{number}"
+        write(path, b"%d\n  at a\n" % number)
+        os.utime(path, (long_ago - number, long_ago - number))
+    write(logs / "app.log", b"9\n")
+    # A new inode's ctime cannot be set: the grace passes once, while the files lie there.
+    ends = time.monotonic() + 0.5
+    wait_until(lambda: time.monotonic() > ends, 5, "quiet for a rotate_grace")
+    agent = multiline(rotate_grace=0.45, rotated_files=Rotated.ALL)
+    begun = time.monotonic()
+    agent.run_until(lambda: len(agent.writer.arrived) == 5, "all rotated ones")
+    assert time.monotonic() - begun < 2 * 0.45, "no grace for each"
+    assert agent.writer.arrived == [b"%d\n  at a" % number for number in range(5, 0, -1)]

@@ -14,7 +14,7 @@ import signal
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
@@ -25,7 +25,7 @@ from singer.demo.consumer import Latency, Reading
 from singer.demo.generator import Generator
 from singer.demo.oracle import Verdict
 from singer.demo.screen import screen
-from singer.demo.table import Happening, View, Zone
+from singer.demo.table import Flow, Happening, View, Zone
 from singer.kafka.embedded import EmbeddedCluster
 
 #: Python, numpy and librdkafka loaded by a busy machine, and the first lines delivered.
@@ -103,6 +103,7 @@ class Demo:
         stack.callback(self._agent.close)
         self._generator = Generator(
             [stage.log_path(self._directory, file) for file in stage.FILES],
+            forms=stage.FORMS,
             rate=self._rate,
             complete=lambda: self._reading.delivery.complete,
             rng=random.Random(),
@@ -264,6 +265,7 @@ class Demo:
                 Zone(name=name, nbytes=nbytes, home=name == stage.HOME_ZONE)
                 for name, nbytes in delivery.zones.items()
             ],
+            streams=self._streams(written.lines, delivery.complete),
             agent=self._agent.state,
             pid=self._agent.pid,
             exit_status=self._exit_status,
@@ -273,6 +275,21 @@ class Demo:
             overrun=delivery.overrun,
             journal=tuple(self._journal),
         )
+
+    def _streams(self, written: Sequence[int], complete: Sequence[int]) -> list[Flow]:
+        flows, first = [], 0
+        for stream in stage.STREAMS:
+            files = slice(first, first + len(stream.files))
+            first = files.stop
+            flows.append(
+                Flow(
+                    name=stream.name,
+                    form=stream.form.value,
+                    written=sum(written[files]),
+                    arrived=sum(complete[files]),
+                )
+            )
+        return flows
 
     def _rates(self, written: int, delivered: int) -> tuple[float, float]:
         now = time.monotonic()

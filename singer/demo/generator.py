@@ -45,8 +45,16 @@ class LogFile:
     Raises WorldError for what the disk refuses.
     """
 
-    def __init__(self, path: str, rng: random.Random, *, keep: int = _KEEP) -> None:
+    def __init__(
+        self,
+        path: str,
+        rng: random.Random,
+        *,
+        form: lines.Format = lines.Format.TEXT,
+        keep: int = _KEEP,
+    ) -> None:
         self.path = path
+        self._form = form
         self.lines = 0
         self.nbytes = 0
         self._name = os.path.basename(path).removesuffix(".log")
@@ -58,7 +66,9 @@ class LogFile:
 
     def write(self, count: int) -> None:
         """Append `count` lines in one piece."""
-        data = lines.compose(self._name, self.lines, count, time.time_ns(), self._rng)
+        data = lines.compose(
+            self._name, self.lines, count, time.time_ns(), self._rng, form=self._form
+        )
         view = memoryview(data)
         try:
             while view:
@@ -104,6 +114,7 @@ class Generator:
         self,
         paths: Sequence[str],
         *,
+        forms: Sequence[lines.Format] | None = None,
         rate: float,
         complete: Callable[[], Sequence[int]],
         rng: random.Random,
@@ -115,7 +126,10 @@ class Generator:
         self._rate = rate
         self._rotate_seconds = rotate_seconds
         self._complete = complete
-        self._files = [LogFile(path, rng) for path in paths]
+        forms = forms or [lines.Format.TEXT] * len(paths)
+        self._files = [
+            LogFile(path, rng, form=form) for path, form in zip(paths, forms, strict=True)
+        ]
         for file in self._files:
             file.write(1)
         self._rotations = 0

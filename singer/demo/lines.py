@@ -1,4 +1,4 @@
-"""The demo's log lines: each says when it was written, to which file, and its number in it.
+"""The demo's records: each says when it was written, to which file, and its number in it.
 
     2026-01-02T03:04:05.678901Z access-0 #0000001234 INFO GET /api/v1/orders/8231 status=200 …
 
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import random
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import Final
 
 import numpy as np
@@ -28,29 +30,63 @@ _LEVELS: Final = ("INFO", "INFO", "INFO", "INFO", "DEBUG", "WARN")
 _STATUSES: Final = (200, 200, 200, 201, 204, 304, 404, 503)
 
 
-def compose(file: str, first: int, count: int, now_ns: int, rng: random.Random) -> bytes:
-    """Lines `first` to `first + count - 1` of a file, terminators included."""
+class Format(Enum):
+    """How records lie in a file; the value is the reader's type."""
+
+    TEXT = "text"
+    MULTILINE = "multiline"  #: a line, and some that say where it came from
+    THRIFT = "thrift"  #: a `LogMessage` each
+
+
+def compose(
+    file: str,
+    first: int,
+    count: int,
+    now_ns: int,
+    rng: random.Random,
+    *,
+    form: Format = Format.TEXT,
+) -> bytes:
+    """Records `first` to `first + count - 1` of a file, as they are written to it."""
+    wrap = {Format.TEXT: _line, Format.MULTILINE: _trace, Format.THRIFT: _log_message}[form]
     moment = _EPOCH + timedelta(microseconds=now_ns // 1000)
     head = f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z {file} #".encode()
     bits = rng.getrandbits
     choose = rng.choice
     return b"".join(
-        b"%s%010d %s %s /api/v1/%s/%d status=%d bytes=%d ms=%d user=u%05d trace=%016x\n"
-        % (
-            head,
-            number,
-            choose(_LEVELS).encode(),
-            choose(_VERBS).encode(),
-            choose(_THINGS).encode(),
-            bits(17),
-            choose(_STATUSES),
-            bits(13),
-            bits(7),
-            bits(14),
-            bits(64),
+        wrap(
+            b"%s%010d %s %s /api/v1/%s/%d status=%d bytes=%d ms=%d user=u%05d trace=%016x"
+            % (
+                head,
+                number,
+                choose(_LEVELS).encode(),
+                choose(_VERBS).encode(),
+                choose(_THINGS).encode(),
+                bits(17),
+                choose(_STATUSES),
+                bits(13),
+                bits(7),
+                bits(14),
+                bits(64),
+            ),
+            now_ns,
         )
         for number in range(first, first + count)
     )
+
+
+def _line(record: bytes, now_ns: int) -> bytes:  # noqa: ARG001
+    return record + b"\n"
+
+
+def _trace(record: bytes, now_ns: int) -> bytes:  # noqa: ARG001
+    return record + b"\n    at Cart.total(Cart.java:81)\n    at Order.place(Order.java:144)\n"
+
+
+def _log_message(record: bytes, now_ns: int) -> bytes:
+    message = struct.pack(">bhi", 11, 2, len(record)) + record
+    fields = message + struct.pack(">bhqb", 10, 3, now_ns, 0)
+    return struct.pack(">i", len(fields)) + fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

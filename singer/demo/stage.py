@@ -9,6 +9,7 @@ from typing import Any, Final
 import yaml
 
 from singer.base.config import EmbeddedConfig
+from singer.demo.lines import Format
 
 #: One broker in each.
 ZONES: Final = ("zone-a", "zone-b", "zone-c")
@@ -27,6 +28,8 @@ class Stream:
     name: str
     topic: str
     files: tuple[str, ...]  #: without `.log`
+    form: Format
+    reader: dict[str, Any]  #: what the type needs besides
     partitioner: dict[str, Any]
 
 
@@ -35,19 +38,32 @@ STREAMS: Final = (
         name="access",
         topic="demo.access",
         files=("access-0", "access-1"),
+        form=Format.TEXT,
+        reader={},
         partitioner={"type": "random", "local": True},
     ),
     Stream(
-        name="app",
-        topic="demo.app",
-        files=("app-0", "app-1"),
+        name="events",
+        topic="demo.events",
+        files=("events-0",),
+        form=Format.THRIFT,
+        reader={},
         # Far shorter than anybody would choose, so that it changes during the demo.
         partitioner={"type": "sticky", "local": True, "interval": "3s"},
+    ),
+    Stream(
+        name="traces",
+        topic="demo.traces",
+        files=("traces-0",),
+        form=Format.MULTILINE,
+        reader={"start": "^[0-9]"},
+        partitioner={"type": "random", "local": True},
     ),
 )
 
 #: All log files; elsewhere a file is its index in here.
 FILES: Final = tuple(file for stream in STREAMS for file in stream.files)
+FORMS: Final = tuple(stream.form for stream in STREAMS for _ in stream.files)
 TOPICS: Final = tuple(stream.topic for stream in STREAMS)
 
 
@@ -72,6 +88,7 @@ def configuration(directory: str, bootstrap: str) -> str:
                 {
                     "name": stream.name,
                     "paths": [log_path(directory, f"{stream.name}-*")],
+                    "reader": stream.reader | {"type": stream.form.value},
                     "publish": [
                         {
                             "cluster": "demo",

@@ -23,7 +23,7 @@ _WIDTH: Final = 98
 _LABEL_CELLS: Final = 9
 _BAR_CELLS: Final = 28
 #: Of the journal; with the rest of the panel it fits on 30 rows.
-_JOURNAL_ROWS: Final = 9
+_JOURNAL_ROWS: Final = 7
 _AGENT_STYLES: Final = {
     State.RUNNING: "bold green",
     State.KILLED: "bold red",
@@ -51,6 +51,16 @@ class Zone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """The records of a stream: written, and arrived up to the first that did not."""
+
+    name: str
+    form: str  #: the type of its reader
+    written: int
+    arrived: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """Everything there is to see."""
 
@@ -63,6 +73,7 @@ class View:
     delivered_rate: float
     latency: Latency | None
     compression: float | None
+    streams: Sequence[Flow]
     zones: Sequence[Zone]
     agent: State
     pid: int | None
@@ -111,7 +122,8 @@ def panel(view: View) -> RenderableType:
         _pair("rotations", f"{view.rotations:,}"),
     )
     agent = Text.assemble(("agent".ljust(_LABEL_CELLS + 2), "dim"), _agent(view))
-    parts: list[RenderableType] = [figures, agent, Text(), _zones(view.zones)]
+    parts: list[RenderableType] = [figures, agent, Text(), _streams(view.streams), Text()]
+    parts.append(_zones(view.zones))
     if view.overrun:
         parts += [Text(), Text(_overrun(view.overrun), style="bold red")]
     parts += [Rule(style="dim"), _journal(view.journal)]
@@ -131,6 +143,7 @@ def line(view: View) -> str:
         if latency
         else "p50 - p99 -",
         f"compression {view.compression:.1f}" if view.compression else "compression -",
+        " ".join(f"{stream.form} {stream.arrived:,}" for stream in view.streams),
         " ".join(f"{zone.name} {_bytes(zone.nbytes)}" for zone in view.zones),
         f"rotations {view.rotations}",
         f"duplicated {view.duplicated:,}",
@@ -167,6 +180,22 @@ def _agent(view: View) -> Text:
     if view.agent is State.STOPPED:
         return text
     return text.append(f" pid {view.pid}", style="dim")
+
+
+def _streams(streams: Sequence[Flow]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", width=_LABEL_CELLS)
+    for width in (8, 11, 18, 18):
+        table.add_column(min_width=width)
+    for row, stream in enumerate(streams):
+        table.add_row(
+            "" if row else "streams",
+            stream.name,
+            Text(stream.form, style="cyan"),
+            _pair("written", f"{stream.written:,}"),
+            _pair("in order", f"{stream.arrived:,}"),
+        )
+    return table
 
 
 def _zones(zones: Sequence[Zone]) -> Table:

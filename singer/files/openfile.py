@@ -92,6 +92,11 @@ class OpenFile:
         stat = os.fstat(self.fd)
         return stat.st_size, stat.st_mtime_ns
 
+    def age(self, now_ns: int) -> float:
+        """Seconds since it was last written to or renamed. Raises OSError."""
+        stat = os.fstat(self.fd)
+        return (now_ns - max(stat.st_mtime_ns, stat.st_ctime_ns)) / 1e9
+
     def whereabouts(self) -> tuple[int, str]:
         """How many names lead to the file, and the one the kernel knows it by. Raises OSError.
 

@@ -7,11 +7,15 @@ import random
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from singer.base.config import MultilineReaderConfig, Regex, TextReaderConfig, ThriftReaderConfig
 from singer.base.errors import WorldError
+from singer.base.ports import State
 from singer.demo import lines
 from singer.demo.generator import Generator, LogFile
+from singer.readers.making import make
 from tests.support.waiting import wait_until
 
 NOW_NS = 1_767_323_045_678_901_000
@@ -27,6 +31,19 @@ def test_lines_say_what_they_are() -> None:
     assert found.numbers.tolist() == [7, 8, 9]
     assert found.written_us.tolist() == [NOW_NS // 1000] * 3
     assert found.foreign == 0
+
+
+@pytest.mark.parametrize("form", lines.Format)
+def test_what_is_written_is_what_the_reader_makes_of_it(form: lines.Format) -> None:
+    data = lines.compose("app-1", 7, 3, NOW_NS, random.Random(1), form=form)
+    config = {
+        lines.Format.TEXT: TextReaderConfig(),
+        lines.Format.MULTILINE: MultilineReaderConfig(start=Regex("^[0-9]")),
+        lines.Format.THRIFT: ThriftReaderConfig(),
+    }[form]
+    batch = make(config).frame(np.frombuffer(data, np.uint8), 0, State.FINAL).batch
+    found = lines.identify([batch.payload(row) for row in range(len(batch))], ("app-1",))
+    assert (found.numbers.tolist(), found.foreign) == ([7, 8, 9], 0)
 
 
 def test_other_records_are_foreign() -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from singer.demo import table
 from singer.demo.child import State
 from singer.demo.consumer import Latency, compression
-from singer.demo.table import Happening, View, Zone
+from singer.demo.table import Flow, Happening, View, Zone
 
 VIEW = View(
     phase="writing",
@@ -22,6 +22,10 @@ VIEW = View(
     delivered_rate=1168.0,
     latency=Latency(p50_ms=10.94, p99_ms=1799.4),
     compression=3.42,
+    streams=(
+        Flow(name="access", form="text", written=28_800, arrived=25_000),
+        Flow(name="events", form="thrift", written=14_300, arrived=12_400),
+    ),
     zones=(
         Zone(name="zone-a", nbytes=7_000_000, home=True),
         Zone(name="zone-b", nbytes=0, home=False),
@@ -38,7 +42,7 @@ VIEW = View(
         Happening(seconds=10.04, text="agent killed", alarming=True),
     ),
 )
-EMPTY = replace(VIEW, latency=None, compression=None, zones=(), journal=(), pid=None)
+EMPTY = replace(VIEW, latency=None, compression=None, streams=(), zones=(), journal=(), pid=None)
 
 
 def picture(view: View, width: int = 100) -> str:
@@ -65,6 +69,9 @@ def test_all_figures_are_there(width: int) -> None:
         "duplicated 642",
         "out of order 0",
         "rotations 15",
+        "written 28,800",
+        "in order 12,400",
+        "thrift",
         "restarted pid 4711",
         "before  agent started",
         "10.0 s  agent killed",
@@ -91,7 +98,7 @@ def test_the_newest_happenings_stay() -> None:
     journal = tuple(Happening(seconds=float(n), text=f"number {n}.") for n in range(30))
     text = picture(replace(VIEW, journal=journal))
     assert "number 29." in text
-    assert "number 20." not in text
+    assert "number 22." not in text
 
 
 def test_zones_and_their_shares() -> None:
@@ -119,8 +126,8 @@ def test_the_demo_s_own_shortcomings_are_told() -> None:
 def test_as_a_line_of_text() -> None:
     assert table.line(VIEW) == (
         " 11.2 s  written 57,516, delivered 49,965, lag 7,551, 1,168 lines/s, "
-        "p50 10.9 ms p99 1,799 ms, compression 3.4, zone-a 7.0 MB zone-b 0 B, rotations 15, "
-        "duplicated 642, agent restarted"
+        "p50 10.9 ms p99 1,799 ms, compression 3.4, text 25,000 thrift 12,400, "
+        "zone-a 7.0 MB zone-b 0 B, rotations 15, duplicated 642, agent restarted"
     )
     assert "p50 - p99 -, compression -" in table.line(EMPTY)
     assert table.happening(VIEW.journal[1]) == " 10.0 s  * agent killed"
