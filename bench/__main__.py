@@ -13,11 +13,13 @@ from bench.broker import PARTITIONS, broker
 from bench.catchup import catch_up
 from bench.discovery import discovery
 from bench.fairness import fairness
+from bench.framing import costs, framings
 from bench.idle import idle
 from bench.idle_many import idle_many
 from bench.known import known
 from bench.latency import Schedule, latency
 from bench.many_positions import many_positions
+from bench.readers import ways
 from bench.rescan import rescan
 
 #: Of the firehoses and of the small files.
@@ -122,6 +124,16 @@ def fairness_1000(options: argparse.Namespace) -> str:
     return report.fairness_table(results, small=_scaled(1000, options))
 
 
+def framing_alone(options: argparse.Namespace) -> str:  # noqa: ARG001
+    return report.framing_table(framings(), costs())
+
+
+def readers_to_broker(options: argparse.Namespace) -> str:
+    with broker(workspace.TOPIC) as bootstrap:
+        result = ways(bootstrap, nbytes=_scaled(200_000_000, options), pairs=options.pairs)
+    return report.ways_table(result)
+
+
 WORKLOADS: dict[str, Callable[[argparse.Namespace], str]] = {
     "catchup-150": catch_up_150,
     "catchup-1000": catch_up_1000,
@@ -133,6 +145,8 @@ WORKLOADS: dict[str, Callable[[argparse.Namespace], str]] = {
     "known": known_100000,
     "positions": positions_500000,
     "fairness": fairness_1000,
+    "framing": framing_alone,
+    "readers": readers_to_broker,
 }
 
 

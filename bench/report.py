@@ -17,12 +17,14 @@ from importlib import metadata
 from bench.catchup import CatchUp
 from bench.discovery import Discovery
 from bench.fairness import Fairness
+from bench.framing import Cost, Framing
 from bench.idle import Idle
 from bench.idle_many import IdleMany
 from bench.known import Known
 from bench.latency import Latency, Schedule
 from bench.many_positions import ManyPositions
 from bench.measure import quantile
+from bench.readers import Way
 from bench.rescan import Rescan
 from bench.workspace import ROOT
 
@@ -200,6 +202,42 @@ def fairness_table(results: Sequence[Fairness], *, small: int) -> str:
         for each in results
     ]
     return f"{head}\n\n{_table(columns, rows)}"
+
+
+def framing_table(framings: Sequence[Framing], costs: Sequence[Cost]) -> str:
+    """What a reader does in a second, and what a transform takes for a million lines."""
+    readers = [
+        (each.name, f"{each.bytes_per_second / 1e6:,.0f}", f"{each.seconds_per_record * 1e9:,.0f}")
+        for each in framings
+    ]
+    transforms = [
+        (each.name, f"{each.seconds_per_million:.2f}", f"{each.left:.1%}") for each in costs
+    ]
+    return (
+        "Windows of 8 MiB in memory, nothing sent; the best of 7. To hold: Thrift 1,000 MB/s.\n\n"
+        f"{_table(('reader', 'MB/s', 'ns a record'), readers)}\n\n"
+        "Transforms, on lines of 150 bytes:\n\n"
+        f"{_table(('transform', 's for a million lines', 'records left'), transforms)}"
+    )
+
+
+def ways_table(ways: Sequence[Way]) -> str:
+    """File to broker, beside plain text."""
+    rows = [
+        (
+            each.name,
+            f"{each.nbytes / 1e6:,.0f}",
+            f"{each.bytes_per_second / 1e6:,.0f}",
+            f"{each.ratio:.2f}",
+        )
+        for each in ways
+    ]
+    return (
+        "One file to the broker, lz4 unless it says otherwise, the start taken off; beside a file\n"
+        "of as many bytes of plain lines of 150 bytes; the median of the pairs. To hold: multiline "
+        "0.6,\ncri 0.5, redact 0.5. Goal: Thrift that is not compressed, 300 MB/s.\n\n"
+        f"{_table(('reader', 'MB', 'MB/s', 'ratio to text'), rows)}"
+    )
 
 
 def stamp(command: str) -> str:

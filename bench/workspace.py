@@ -60,15 +60,18 @@ def agent_config(
     *,
     agent: Mapping[str, str] = _NOTHING,
     stream: Mapping[str, object] = _NOTHING,
+    cluster: Mapping[str, object] = _NOTHING,
     more_streams: Sequence[Mapping[str, object]] = (),
 ) -> str:
     """Write a configuration of default settings but for these; its path.
 
-    `agent` and `stream` are further keys of the agent and of the stream that reads `paths`.
+    `agent`, `cluster` and `stream` are further keys, the last of the stream that reads `paths`.
     """
     config = {
         "agent": {"state_dir": os.path.join(work, "state"), **agent},
-        "clusters": {"main": {"bootstrap": bootstrap.split(","), "properties": dict(properties)}},
+        "clusters": {
+            "main": {"bootstrap": bootstrap.split(","), "properties": dict(properties), **cluster}
+        },
         "streams": [
             {"publish": [{"cluster": "main", "topic": TOPIC}], **each}
             for each in ({"name": "bench", "paths": [paths], **stream}, *more_streams)

@@ -11,24 +11,38 @@ _TIME = re.compile(
 )
 
 
-def time(ms):
+def time(ms: int) -> str:
     """A time as runtimes write it."""
     moment = datetime.fromtimestamp(ms // 1000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}000001Z"
 
 
-def cri(content, *, stream="stdout", full=True, ms=1_700_000_000_000, tags=""):
+def cri(
+    content: bytes,
+    *,
+    stream: str = "stdout",
+    full: bool = True,
+    ms: int = 1_700_000_000_000,
+    tags: str = "",
+) -> bytes:
     head = f"{time(ms)} {stream} {'F' if full else 'P'}{tags} "
     return head.encode() + content + b"\n"
 
 
-def docker(content, *, stream="stdout", full=True, ms=1_700_000_000_000, **more):
+def docker(
+    content: bytes,
+    *,
+    stream: str = "stdout",
+    full: bool = True,
+    ms: int = 1_700_000_000_000,
+    **more: object,
+) -> bytes:
     text = content.decode() + "\n" * full
     values = {"log": text, "stream": stream, **more, "time": time(ms)}
     return json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 
-def parse(line):
+def parse(line: bytes) -> tuple[bytes, str, bool, int] | None:
     """(content, stream, full, ms) of a line; None: it is none."""
     try:
         if line.startswith(b"{"):
@@ -39,10 +53,15 @@ def parse(line):
             content, stream, stamp = text.removesuffix(b"\n"), values["stream"], values["time"]
         else:
             found = _CRI.fullmatch(line)
+            if found is None:
+                return None
             stamp, stream, tag, _, content = found.groups()
             stamp, stream = stamp.decode("latin-1"), stream.decode()
             full, content = tag == b"F", content or b""
-        second, fraction, zone = _TIME.fullmatch(stamp).groups()
+        timed = _TIME.fullmatch(stamp)
+        if timed is None:
+            return None
+        second, fraction, zone = timed.groups()
         if stream not in {"stdout", "stderr"} or len(stamp) > 35:
             return None
         moment = datetime.fromisoformat(second + zone)

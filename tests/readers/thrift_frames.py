@@ -5,22 +5,33 @@ import struct
 _SIZES = {2: 1, 3: 1, 4: 8, 6: 2, 8: 4, 10: 8}
 
 
-def string(number, value):
+def string(number: int, value: bytes) -> bytes:
     return struct.pack(">bhi", 11, number, len(value)) + value
 
 
-def i64(number, value):
+def i64(number: int, value: int) -> bytes:
     return struct.pack(">bhq", 10, number, value)
 
 
-def headers(host=b"host", log=b"log", session=1_700_000_000_000, sequence=0):
+def headers(
+    host: bytes = b"host",
+    log: bytes = b"log",
+    session: int = 1_700_000_000_000,
+    sequence: int = 0,
+) -> bytes:
     """`LoggingAuditHeaders`, as field 5."""
     fields = string(1, host) + string(2, log) + struct.pack(">bhi", 8, 3, 4711) + i64(4, session)
     fields += struct.pack(">bhi", 8, 5, sequence) + i64(6, session) + struct.pack(">bhb", 2, 7, 0)
     return struct.pack(">bh", 12, 5) + fields + b"\0"
 
 
-def frame(message, *, key=None, timestamp_ns=None, more=b""):
+def frame(
+    message: bytes,
+    *,
+    key: bytes | None = None,
+    timestamp_ns: int | None = None,
+    more: bytes = b"",
+) -> bytes:
     """A frame, its length before it; `more` are fields behind the usual ones."""
     fields = b"" if key is None else string(1, key)
     fields += string(2, message)
@@ -30,9 +41,10 @@ def frame(message, *, key=None, timestamp_ns=None, more=b""):
     return struct.pack(">i", len(fields)) + fields
 
 
-def parse(data):
+def parse(data: bytes) -> tuple[bytes, bytes | None] | None:
     """(message, key) of the struct that takes all of `data`; None if it is none."""
-    at, depth, found = 0, 0, {}
+    at, depth = 0, 0
+    found: dict[int, bytes] = {}
     while at < len(data):
         kind = data[at]
         if kind == 0:
