@@ -176,10 +176,9 @@ def _time_length(window: Bytes, starts: Int64s, lengths: Int64s) -> Int64s:
 
 def _stream(window: Bytes, at: Int64s) -> tuple[Int64s, Bools]:
     """Which stream stands at `at`, between spaces; and whether one does."""
-    same = window[at + 7] == ord(" ")
-    for index, byte in enumerate(b" std"):
-        same &= window[at + index] == byte
-    return _out_or_err(window, at + 4, same)
+    words = _words(window)[at]
+    err = words == _word(b" stderr ")
+    return err.astype(np.int64), err | (words == _word(b" stdout "))
 
 
 def _out_or_err(window: Bytes, at: Int64s, same: Bools) -> tuple[Int64s, Bools]:

@@ -12,19 +12,14 @@ first that begins a record are records as well. Pure; knows no files and no cloc
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 import numpy as np
 
 from singer.base.batch import Bools, Bytes, Int64s, RecordBatch
 from singer.base.config import MultilineReaderConfig, TextReaderConfig
 from singer.base.ports import Framed, State
-from singer.base.regex import compile_regex, each_match
+from singer.base.regex import LinePattern
 from singer.readers.ranges import PART_BYTES
 from singer.readers.text import TextReader
-
-#: The rest of a line in which a pattern was found: it is not searched again.
-_REST: Final = ".*"
 
 
 class MultilineReader:
@@ -45,7 +40,10 @@ class MultilineReader:
             ),
             part_bytes=part_bytes,
         )
-        self._start, self._end = _compiled(config.start), _compiled(config.end)
+        self._start, self._end = (
+            None if pattern is None else LinePattern(pattern)
+            for pattern in (config.start, config.end)
+        )
 
     @property
     def max_window(self) -> int:
@@ -127,11 +125,6 @@ class MultilineReader:
                 begins[min(first, behind)] |= first < behind
 
 
-def _compiled(pattern: str | None) -> Any:
-    return None if pattern is None else compile_regex(f"(?:{pattern}){_REST}", lines=True)
-
-
-def _found(pattern: Any, text: bytes, starts: Int64s) -> Int64s:
+def _found(pattern: LinePattern, text: bytes, starts: Int64s) -> Int64s:
     """The lines in which it is found; `starts` are their indices in `text`."""
-    places = [match.start() for match in each_match(pattern, text)]
-    return np.searchsorted(starts, places, side="right") - 1
+    return np.searchsorted(starts, list(pattern.places(text)), side="right") - 1

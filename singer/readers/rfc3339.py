@@ -103,13 +103,17 @@ def _fractions(window: Bytes, starts: Int64s, lengths: Int64s) -> tuple[Int64s, 
     at, digits = starts[more] + SHORTEST, digits[more]
     fine = window[at - 1] == ord(".")
     value = np.zeros(len(more), np.int64)
-    for index, weight in enumerate((100, 10, 1)):
-        here = digits > index
-        digit = window[np.where(here, at + index, 0)].astype(np.int64) - _ZERO
-        fine &= ~here | ((digit >= 0) & (digit <= 9))
-        value += np.where(here, digit * weight, 0)
     # Nanoseconds are the rule: the last eight at once.
     long = digits >= 8
+    if long.all():
+        value, sound_value = _number(window, at, 3)
+        fine &= sound_value
+    else:
+        for index, weight in enumerate((100, 10, 1)):
+            here = digits > index
+            digit = window[np.where(here, at + index, 0)].astype(np.int64) - _ZERO
+            fine &= ~here | ((digit >= 0) & (digit <= 9))
+            value += np.where(here, digit * weight, 0)
     fine[long] &= _are_digits(_words(window)[(at + digits - 8)[long]])
     short = np.flatnonzero(~long)
     for index in range(3, 8):

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from singer.base.batch import Bytes, Int64s, RecordBatch
-from singer.base.regex import compile_regex, each_match
+from singer.base.regex import LinePattern, compile_regex, each_match
 
 _NEWLINE: Final = 10
 #: What means something else in a text of many lines than in each of them.
@@ -68,8 +68,7 @@ class Pattern:
         self._alone = compile_regex(text)
         together = _WHOLE_TEXT.search(text) is None
         self._lines = compile_regex(text, lines=True) if together else None
-        # With the rest of the line, so that a line is found once.
-        self._first = compile_regex(f"(?:{text}).*", lines=True) if together else None
+        self._first = LinePattern(text) if together else None
 
     @property
     def groups(self) -> dict[str, int]:
@@ -80,7 +79,7 @@ class Pattern:
     def rows(self, texts: Texts) -> Int64s:
         """The rows in which it is found, ascending."""
         if texts.lines and self._first is not None:
-            places = [match.start() for match in each_match(self._first, texts.text)]
+            places = list(self._first.places(texts.text))
             return np.unique(np.searchsorted(texts.starts, places, side="right") - 1)
         found = [row for row, payload in enumerate(texts) if self._alone.search(payload)]
         return np.array(found, np.int64)
