@@ -86,6 +86,8 @@ class ReaderType(Enum):
     CRI = "cri"  #: a line of a container, as Kubernetes' runtimes write it
     DOCKER = "docker"  #: a line of a container, as Docker's json-file driver writes it
     AUTO = "auto"  #: either of the two, told line by line
+    FRAMES = "frames"  #: binary, of one length or with the length before it
+    PROTOBUF = "protobuf"  #: a message with its length before it
     THRIFT = "thrift"  #: a `LogMessage` in a frame of its own
 
 
@@ -93,7 +95,7 @@ class Payload(Enum):
     """What of a frame is published."""
 
     MESSAGE = "message"  #: what is in it
-    FRAME = "frame"  #: the whole frame, without the length before it
+    FRAME = "frame"  #: all of it
 
 
 class OnCorrupt(Enum):
@@ -245,6 +247,48 @@ class ContainerReaderConfig(ReaderConfig):
     def quiet_after(self) -> Seconds | None:
         """See ReaderConfig."""
         return self.timeout
+
+
+class LengthType(Enum):
+    """How long a frame is."""
+
+    U16 = "u16"
+    U32 = "u32"
+    U64 = "u64"
+    FIXED = "fixed"  #: all are as long as `size`
+
+
+class Endian(Enum):
+    """Which byte of a number comes first."""
+
+    BIG = "big"
+    LITTLE = "little"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FramesReaderConfig(ReaderConfig):
+    """Binary records with their length before them, or of one length: `{type: frames}`."""
+
+    type: ReaderType = ReaderType.FRAMES  #: what a record is
+    length: LengthType = LengthType.U32  #: the number before each: u16 | u32 | u64 | fixed
+    endian: Endian = Endian.BIG  #: big | little
+    includes_itself: bool = False  #: the length counts its own bytes too
+    size: ByteSize | None = None  #: of each, with `length: fixed`
+    max_record: ByteSize = ByteSize(960 << 10)  #: bytes; longer ones are dead letters
+    payload: Payload = Payload.MESSAGE  #: message: without the length | frame: with it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtobufReaderConfig(ReaderConfig):
+    """Protobuf messages with a varint length before them: `{type: protobuf}`."""
+
+    type: ReaderType = ReaderType.PROTOBUF  #: what a record is
+    max_record: ByteSize = ByteSize(960 << 10)  #: bytes; longer ones are dead letters
+    descriptor_set: Path | None = None  #: what `protoc --descriptor_set_out --include_imports` made
+    message: str | None = None  #: the full name of theirs in it
+    key: str | None = None  #: the field that is the key, as `header.id`
+    timestamp: str | None = None  #: the number, or `google.protobuf.Timestamp`, that is the time
+    timestamp_unit: TimeUnit = TimeUnit.NS  #: what a number counts since 1970: ns | us | ms | s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,13 +22,16 @@ from singer.base.config import (
     DestinationConfig,
     EmbeddedConfig,
     EnvelopeConfig,
+    FramesReaderConfig,
     Glob,
+    LengthType,
     LimitConfig,
     MultilineReaderConfig,
     PartitionerConfig,
     Path,
     PatternConfig,
     PrefixConfig,
+    ProtobufReaderConfig,
     ReaderConfig,
     ReaderType,
     RedactConfig,
@@ -47,7 +50,7 @@ from singer.files.pathpattern import PathPattern
 from singer.kafka import properties as kafka_properties
 from singer.kafka.topic_template import TopicTemplate
 from singer.locality import zone
-from singer.readers import idl
+from singer.readers import idl, protobuf_fields
 from singer.readers.encoding import Encoding
 from singer.transforms.making import make as make_transform
 
@@ -59,6 +62,8 @@ _READERS: Final[Mapping[str | None, type[ReaderConfig]]] = MappingProxyType(
         ReaderType.CRI.value: ContainerReaderConfig,
         ReaderType.DOCKER.value: ContainerReaderConfig,
         ReaderType.AUTO.value: ContainerReaderConfig,
+        ReaderType.FRAMES.value: FramesReaderConfig,
+        ReaderType.PROTOBUF.value: ProtobufReaderConfig,
         ReaderType.THRIFT.value: ThriftReaderConfig,
     }
 )
@@ -226,14 +231,8 @@ class Notations:
             return INVALID
         word = entries["type"].value.node.value if "type" in entries else None
         reader = self._typed(_READERS.get(word, TextReaderConfig), spot)
-        if isinstance(reader, ThriftReaderConfig):
-            _, faults = idl.look(reader)
-            for key, message in faults.items():
-                self.nodes.fault(entries[key].value if key in entries else spot, message)
-        if isinstance(reader, MultilineReaderConfig) and reader.start is reader.end is None:
-            self.nodes.fault(
-                spot, "needs start or end: a pattern found in a record's first or last line"
-            )
+        for key, message in _faults(reader).items():
+            self.nodes.fault(entries[key].value if key in entries else spot, message)
         return reader
 
     def _transform(self, spot: Spot) -> Any:
@@ -312,6 +311,20 @@ class Notations:
 def first(spot: Spot) -> str:
     """Where something was seen first, as the end of a message."""
     return f", first in {spot.file} on line {spot.node.start_mark.line + 1}"
+
+
+def _faults(reader: Any) -> Mapping[str, str]:
+    """What is wrong with a reader beyond its single keys, by key."""
+    match reader:
+        case ThriftReaderConfig():
+            return idl.look(reader)[1]
+        case ProtobufReaderConfig():
+            return protobuf_fields.faults(reader)
+        case MultilineReaderConfig() if reader.start is reader.end is None:
+            return {"start": "needs start or end: what is found in a record's first or last line"}
+        case FramesReaderConfig() if (reader.length is LengthType.FIXED) is not bool(reader.size):
+            return {"size": "size says how long each is, with length: fixed, and only then"}
+    return {}
 
 
 def _resolved(path: str, spot: Spot) -> str:

@@ -73,7 +73,7 @@ PENDING: Final[Mapping[type, Mapping[str, Pending]]] = MappingProxyType(
 #: Values of `type` that are not built yet. Every one changes what is published, or where.
 PENDING_TYPES: Final[Mapping[type, tuple[str, ...]]] = MappingProxyType(
     {
-        ReaderConfig: ("protobuf", "frames"),
+        ReaderConfig: (),
         PartitionerConfig: (
             "round_robin",
             "fixed",

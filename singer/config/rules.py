@@ -16,9 +16,11 @@ from singer.base.config import (
     ContainerReaderConfig,
     DeadLetterConfig,
     EmbeddedConfig,
+    FramesReaderConfig,
     LimitConfig,
     MultilineReaderConfig,
     PartitionerConfig,
+    ProtobufReaderConfig,
     TextReaderConfig,
     ThriftReaderConfig,
 )
@@ -57,6 +59,8 @@ LIMITS: Final[Mapping[tuple[type, str], tuple[str | None, str | None]]] = Mappin
         (MultilineReaderConfig, "max_lines"): ("1", None),
         (MultilineReaderConfig, "timeout"): ("10ms", None),
         (ThriftReaderConfig, "max_record"): ("8", "1000000000"),
+        (FramesReaderConfig, "max_record"): ("1", "1000000000"),
+        (ProtobufReaderConfig, "max_record"): ("1", "1000000000"),
     }
 )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from singer.base.config import (
     ContainerReaderConfig,
+    FramesReaderConfig,
     MultilineReaderConfig,
+    ProtobufReaderConfig,
     ReaderConfig,
     TextReaderConfig,
     ThriftReaderConfig,
@@ -12,7 +14,9 @@ from singer.base.config import (
 from singer.base.ports import Reader
 from singer.readers import idl
 from singer.readers.containers import ContainerReader
+from singer.readers.frames import FrameReader, by_length
 from singer.readers.multiline import MultilineReader
+from singer.readers.protobuf import ProtobufReader
 from singer.readers.text import TextReader
 from singer.readers.thrift import ThriftReader
 
@@ -26,6 +30,10 @@ def make(config: ReaderConfig) -> Reader:
             return MultilineReader(config)
         case ContainerReaderConfig():
             return ContainerReader(config)
+        case FramesReaderConfig():
+            return FrameReader(by_length(config), int(config.max_record), payload=config.payload)
+        case ProtobufReaderConfig():
+            return ProtobufReader(config)
         case ThriftReaderConfig():
             return ThriftReader(config, idl.layout(config))
     raise AssertionError(f"no reader for {config}")

@@ -127,7 +127,7 @@ class TestValid:
         ("exclude: ['a[b']", "6:15: streams[0].exclude[0]: must close its bracket [, not 'a[b'"),
         ("reader: txt", "6:13: streams[0].reader: must be one of text, multiline, cri"),
         ("reader: {max_record: 0}", "6:26: streams[0].reader.max_record: must be at least 1"),
-        ("reader: frames", "6:13: streams[0].reader: frames is not built yet"),
+        ("reader: {type: frames, length: fixed}", "6:13: streams[0].reader: size says how long"),
         (
             "reader: {type: protobuf, x: 1}",
             "6:20: streams[0].reader.type: protobuf is not built yet",
