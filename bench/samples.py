@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from singer.base.config import (
     ContainerReaderConfig,
+    FramesReaderConfig,
     MultilineReaderConfig,
     ReaderConfig,
     ReaderType,
@@ -84,6 +86,12 @@ ALL: Final = (
         record=lambda number: frame(
             (b"%09d: " % number + _CONTENT * 4)[:470], timestamp_ns=_MS * 1_000_000 + number
         ),
+    ),
+    Sample(
+        name="frames, 500 B",
+        config=FramesReaderConfig(),
+        keys={"type": "frames"},
+        record=lambda number: struct.pack(">I", 496) + (b"%09d: " % number + _CONTENT * 4)[:496],
     ),
     Sample(
         name="text, utf-16le",

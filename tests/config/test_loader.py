@@ -129,8 +129,8 @@ class TestValid:
         ("reader: {max_record: 0}", "6:26: streams[0].reader.max_record: must be at least 1"),
         ("reader: {type: frames, length: fixed}", "6:13: streams[0].reader: size says how long"),
         (
-            "reader: {type: protobuf, x: 1}",
-            "6:20: streams[0].reader.type: protobuf is not built yet",
+            "reader: {type: protobuf, key: x}",
+            "6:35: streams[0].reader.key: needs a descriptor_set",
         ),
         ("reader: multiline", "6:13: streams[0].reader: needs start or end"),
         (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -27,7 +28,9 @@ from hypothesis.stateful import (
 from singer.base.config import (
     ByteSize,
     ContainerReaderConfig,
+    FramesReaderConfig,
     MultilineReaderConfig,
+    ProtobufReaderConfig,
     ReaderConfig,
     Regex,
     Seconds,
@@ -35,6 +38,7 @@ from singer.base.config import (
     ThriftReaderConfig,
 )
 from tests.readers.container_logs import cri, docker
+from tests.readers.test_frames import varint
 from tests.readers.thrift_frames import frame, headers
 from tests.support.rig import Rig
 
@@ -73,6 +77,16 @@ def _thrift(number: int, content: bytes) -> tuple[bytes, bytes]:
     return frame(payload, key=b"k" * (number % 3), timestamp_ns=number, more=more), payload
 
 
+def _frame(number: int, content: bytes) -> tuple[bytes, bytes]:
+    payload = b"%d:%s" % (number, content)
+    return struct.pack(">I", len(payload)) + payload, payload
+
+
+def _delimited(number: int, content: bytes) -> tuple[bytes, bytes]:
+    payload = b"%d:%s" % (number, content)
+    return varint(len(payload)) + payload, payload
+
+
 def _line(number: int, content: bytes) -> tuple[bytes, bytes]:
     payload = b"%d:%s" % (number, content)
     return payload + b"\n", payload
@@ -94,6 +108,8 @@ KINDS = {
     ),
     "containers": Kind(ContainerReaderConfig(timeout=_NEVER, max_record=_LIMIT), _container),
     "thrift": Kind(ThriftReaderConfig(max_record=_LIMIT), _thrift),
+    "frames": Kind(FramesReaderConfig(max_record=_LIMIT), _frame),
+    "protobuf": Kind(ProtobufReaderConfig(max_record=_LIMIT), _delimited),
 }
 
 _MOMENTS = st.sampled_from([0, 1, 5, 30])
