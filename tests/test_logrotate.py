@@ -201,6 +201,10 @@ class Play:
             self.until(lambda: first in self.agent.writer.arrived, "it is read")
         self.logrotate.rotate(self.until)
 
+    def _copies(self):
+        """How often a line may be read again: from a copy, and from what it is compressed to."""
+        return (1 + self.logrotate.packs_copies) * self.way.truncates
+
     def judge(self, *, lost_before_the_start=()):
         """After the application has ended."""
         whole, _ = self.logrotate.on_disk()
@@ -220,7 +224,7 @@ class Play:
             self.application,
             delivered(self.agent),
             lost_by_logrotate=lost,
-            duplicates_at_most=len(self.application.written) if self.way.truncates else 0,
+            duplicates_at_most=self._copies() * len(self.application.written),
         )
 
 
