@@ -54,7 +54,7 @@ class FrameReader:
         self._measure = measure
         self._max_record = max_record
         self._whole = payload is Payload.FRAME
-        self._part_bytes = part_bytes
+        self._part_bytes = min(part_bytes, max_record + 1)
 
     @property
     def max_window(self) -> int:
