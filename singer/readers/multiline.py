@@ -102,7 +102,7 @@ class MultilineReader:
         text = lines.buffer[: lines.starts[-1] + lines.lengths[-1]].tobytes()
         for pattern, after in (self._start, 0), (self._end, 1):
             if pattern is not None:
-                begins[_found(pattern, text, lines.starts) + after] = True
+                begins[_found(pattern, text, lines) + after] = True
         for bad in framed.bad:
             begins[np.searchsorted(lines.ends, bad.start, side="right")] = True
         self._cut_long(begins, raw, lines.ends)
@@ -125,6 +125,9 @@ class MultilineReader:
                 begins[min(first, behind)] |= first < behind
 
 
-def _found(pattern: LinePattern, text: bytes, starts: Int64s) -> Int64s:
-    """The lines in which it is found; `starts` are their indices in `text`."""
-    return np.searchsorted(starts, list(pattern.places(text)), side="right") - 1
+def _found(pattern: LinePattern, text: bytes, lines: RecordBatch) -> Int64s:
+    """The lines in which it is found, as they stand in `text`."""
+    places = np.array(list(pattern.places(text)), np.int64)
+    rows = np.searchsorted(lines.starts, places, side="right") - 1
+    # What was given up is still in the text, before, between and behind the lines.
+    return rows[(rows >= 0) & (places <= lines.starts[rows] + lines.lengths[rows])]

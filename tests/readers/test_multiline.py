@@ -147,6 +147,21 @@ def test_a_line_that_is_too_long_is_given_up_and_its_neighbours_are_not():
         assert (bad, at) == ([(11, 212)], len(data))
 
 
+def test_a_line_that_is_given_up_begins_nothing(long=b"1" + b"x" * 200 + b"\n"):
+    data = b"1 one\n  at\n" + long + b"  at\n2 two\n"
+    for cuts in [], range(0, len(data), 7):
+        records, _, bad, _ = read(data, cuts)
+        assert records == [b"1 one\n  at", b"  at", b"2 two"]
+        assert bad == [(11, 11 + len(long))]
+
+
+def test_the_rest_of_a_line_that_is_given_up_says_nothing_of_the_lines_behind_it():
+    data = b"x" * 200 + b"1\n2 two\n  at\n"
+    for cut in range(100, 203):
+        records, _, bad, at = read(data, [cut], last=State.MORE)
+        assert (records, bad, at) == ([], [(0, 202)], 202)
+
+
 def test_a_pattern_is_found_in_one_line_only():
     assert read(b"a\n b\nb\n", start=r"a\s+b")[0] == [b"a\n b\nb"]
     assert read(b"x\n1\nx\n", start="^1$")[0] == [b"x", b"1\nx"]
