@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from bench import report, workspace
 from bench.broker import PARTITIONS, broker
 from bench.catchup import catch_up
+from bench.client import writings
 from bench.discovery import discovery
 from bench.fairness import fairness
 from bench.framing import costs, framings
@@ -128,6 +129,10 @@ def framing_alone(options: argparse.Namespace) -> str:  # noqa: ARG001
     return report.framing_table(framings(), costs())
 
 
+def client_library(options: argparse.Namespace) -> str:
+    return report.writings_table(writings(_scaled(400_000, options)))
+
+
 def readers_to_broker(options: argparse.Namespace) -> str:
     with broker(workspace.TOPIC) as bootstrap:
         result = ways(bootstrap, nbytes=_scaled(200_000_000, options), pairs=options.pairs)
@@ -145,6 +150,7 @@ WORKLOADS: dict[str, Callable[[argparse.Namespace], str]] = {
     "known": known_100000,
     "positions": positions_500000,
     "fairness": fairness_1000,
+    "client": client_library,
     "framing": framing_alone,
     "readers": readers_to_broker,
 }

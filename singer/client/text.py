@@ -1,0 +1,40 @@
+"""TextLogger: lines, each written whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from singer.client.logfile import LogFile
+
+
+class TextLogger:
+    """Writes a line for each record with one `write`; the options are those of `LogFile`.
+
+    A record is one line: a newline in it is written as a backslash and an `n`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], **options: Any) -> None:
+        self.file = LogFile(path, **options)
+
+    def log(self, line: str | bytes) -> None:
+        """Write one record. Raises LogFullError, OSError."""
+        with self.file.lock:
+            self.file.append(_line(line))
+
+    def log_many(self, lines: Iterable[str | bytes]) -> None:
+        """Write records in one piece."""
+        data = b"".join(map(_line, lines))
+        if data:
+            with self.file.lock:
+                self.file.append(data)
+
+    def close(self) -> None:
+        """Write no more."""
+        self.file.close()
+
+
+def _line(line: str | bytes) -> bytes:
+    content = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else line
+    return content.replace(b"\n", b"\\n") + b"\n"
