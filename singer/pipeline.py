@@ -857,6 +857,8 @@ class Pipeline:
         if not settled or ticket.bad or ticket.resume or ticket.removed:
             return
         end = int(ticket.batch.ends[settled - 1])
+        if end == ticket.start:
+            return  # what follows may have begun before them
         account = self.destination.account
         account.in_flight -= end - ticket.start
         account.delivered += end - ticket.start
