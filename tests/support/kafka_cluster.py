@@ -177,16 +177,19 @@ class KafkaCluster:
 
     def move_leaders(self, topic: str, broker: int) -> None:
         """Make `broker` the leader of all partitions while all brokers stay up."""
-        wanted = {
-            partition: [broker, *(other for other in brokers if other != broker)]
-            for partition, brokers in self.replicas(topic).items()
-        }
-        admin_requests.reassign(self._port(broker), topic, wanted)
-        wait_until(
-            lambda: self.replicas(topic) == wanted,
-            FAILOVER_SECONDS,
-            f"the replicas of {topic} are in the new order",
-        )
+
+        def in_order() -> bool:
+            # What a broker says first may lack what the controller has by now: asked for anew.
+            there = self.replicas(topic)
+            wanted = {
+                partition: [broker, *(other for other in brokers if other != broker)]
+                for partition, brokers in there.items()
+            }
+            if there != wanted:
+                admin_requests.reassign(self._port(broker), topic, wanted)
+            return there == wanted
+
+        wait_until(in_order, FAILOVER_SECONDS, f"the replicas of {topic} are in the new order")
         self.elect_preferred(topic)
         wait_until(
             lambda: set(self.leaders(topic).values()) == {broker},
