@@ -10,7 +10,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+import numpy as np
 import re2
+
+from singer.base.batch import Bytes, Int64s
 
 #: Memory of one compiled pattern and what it has learnt of its input, in bytes.
 _MEMORY_BYTES: Final = 8 << 20
@@ -55,37 +58,54 @@ class LinePattern:
     with one, three times as fast: that is how patterns are put that begin where lines do.
     """
 
-    __slots__ = ("_in_line", "_jumping")
+    __slots__ = ("_in_line", "_jumping", "_may_cross")
 
     def __init__(self, text: str) -> None:
         # With the rest of the line, so that a line is found once.
         self._in_line = compile_regex(f"(?:{text}).*", lines=True)
+        self._may_cross = _MAY_CROSS.search(text) is not None
         self._jumping = None
         if text.startswith("^") and not _has_alternatives(text):
             options = _options()
             options.never_capture = True
-            self._jumping = re2.compile(f"(?m:\\n{text[1:]})".encode(), options)
+            self._jumping = re2.compile(f"(?m:\n{text[1:]})".encode(), options)
 
-    def places(self, text: bytes) -> Iterator[int]:
-        """An index in each line in which it is found, ascending."""
+    def rows(self, text: Bytes, starts: Int64s, lengths: Int64s) -> Int64s:
+        """int64, ascending: the lines in which it is found, by their indices in `text`."""
+        begin, end = int(starts[0]), int(starts[-1] + lengths[-1])
         if self._jumping is None:
-            for match in each_match(self._in_line, text):
-                yield match.start()
-            return
+            whole = text[begin:end].tobytes()
+            places = [begin + match.start() for match in each_match(self._in_line, whole)]
+        else:
+            first = text[begin : begin + int(lengths[0])].tobytes()
+            places = [begin] if self._in_line.search(first) else []
+            places += self._jump(text, begin, end)
+        at = np.array(places, np.int64)
+        rows = np.searchsorted(starts, at, side="right") - 1
+        # What stands before, between and behind the lines is none of them.
+        found: Int64s = np.unique(rows[(rows >= 0) & (at <= starts[rows] + lengths[rows])])
+        return found
+
+    def _jump(self, text: Bytes, at: int, end: int) -> list[int]:
+        """Where lines begin in which it is found, behind the first newline."""
+        assert self._jumping is not None
         # The binding's own loop takes longer than the search.
-        search, padded, at = self._jumping._regexp.Match, b"\n" + text, 0  # noqa: SLF001
+        search, places = self._jumping._regexp.Match, list[int]()  # noqa: SLF001
         while True:
-            ((place, end),) = search(_UNANCHORED, padded, at, len(padded))
-            if place < 0:
-                return
-            at = end
-            newline = padded.find(b"\n", place + 1, end)
-            if newline >= 0:
+            ((newline, at),) = search(_UNANCHORED, text, at, end)
+            if newline < 0:
+                return places
+            if self._may_cross and b"\n" in (found := text[newline + 1 : at].tobytes()):
                 # It goes beyond the line, in which it may be found as well.
-                at = newline
-                if self._in_line.search(padded[place + 1 : newline]) is None:
+                line = found.partition(b"\n")[0]
+                at = newline + 1 + len(line)
+                if self._in_line.search(line) is None:
                     continue
-            yield place  # of the newline before the line
+            places.append(newline + 1)
+
+
+#: What might match a newline.
+_MAY_CROSS: Final = re.compile(r"\\[^dwb.(){}/:+*?|-]|\[\^|\[:|\(\?|[\x00-\x1f]")
 
 
 def _has_alternatives(text: str) -> bool:

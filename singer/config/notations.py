@@ -50,7 +50,6 @@ from singer.files.pathpattern import PathPattern
 from singer.kafka import properties as kafka_properties
 from singer.kafka.topic_template import TopicTemplate
 from singer.locality import zone
-from singer.readers import idl, protobuf_fields
 from singer.readers.encoding import Encoding
 from singer.transforms.making import make as make_transform
 
@@ -317,8 +316,12 @@ def _faults(reader: Any) -> Mapping[str, str]:
     """What is wrong with a reader beyond its single keys, by key."""
     match reader:
         case ThriftReaderConfig():
+            from singer.readers import idl  # noqa: PLC0415  # 50 ms of each start
+
             return idl.look(reader)[1]
         case ProtobufReaderConfig():
+            from singer.readers import protobuf_fields  # noqa: PLC0415  # 30 ms
+
             return protobuf_fields.faults(reader)
         case MultilineReaderConfig() if reader.start is reader.end is None:
             return {"start": "needs start or end: what is found in a record's first or last line"}

@@ -12,11 +12,9 @@ from singer.base.config import (
     ThriftReaderConfig,
 )
 from singer.base.ports import Reader
-from singer.readers import idl
 from singer.readers.containers import ContainerReader
 from singer.readers.frames import FrameReader, by_length
 from singer.readers.multiline import MultilineReader
-from singer.readers.protobuf import ProtobufReader
 from singer.readers.text import TextReader
 from singer.readers.thrift import ThriftReader
 
@@ -33,7 +31,13 @@ def make(config: ReaderConfig) -> Reader:
         case FramesReaderConfig():
             return FrameReader(by_length(config), int(config.max_record), payload=config.payload)
         case ProtobufReaderConfig():
+            from singer.readers.protobuf import ProtobufReader  # noqa: PLC0415  # 30 ms
+
             return ProtobufReader(config)
+        case ThriftReaderConfig(idl=None, struct=None, key=None, timestamp=None):
+            return ThriftReader(config)
         case ThriftReaderConfig():
+            from singer.readers import idl  # noqa: PLC0415  # 50 ms of each start
+
             return ThriftReader(config, idl.layout(config))
     raise AssertionError(f"no reader for {config}")

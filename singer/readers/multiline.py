@@ -99,10 +99,10 @@ class MultilineReader:
         lines = framed.batch
         begins = np.zeros(len(lines) + 1, np.bool_)
         begins[0] = True
-        text = lines.buffer[: lines.starts[-1] + lines.lengths[-1]].tobytes()
+        lengths = lines.lengths.astype(np.int64)
         for pattern, after in (self._start, 0), (self._end, 1):
             if pattern is not None:
-                begins[_found(pattern, text, lines) + after] = True
+                begins[pattern.rows(lines.buffer, lines.starts, lengths) + after] = True
         for bad in framed.bad:
             begins[np.searchsorted(lines.ends, bad.start, side="right")] = True
         self._cut_long(begins, raw, lines.ends)
@@ -123,11 +123,3 @@ class MultilineReader:
                 fits = int(np.searchsorted(ends, raw[first] + limit, side="right"))
                 first = min(max(fits, first + 1), first + self._max_lines)
                 begins[min(first, behind)] |= first < behind
-
-
-def _found(pattern: LinePattern, text: bytes, lines: RecordBatch) -> Int64s:
-    """The lines in which it is found, as they stand in `text`."""
-    places = np.array(list(pattern.places(text)), np.int64)
-    rows = np.searchsorted(lines.starts, places, side="right") - 1
-    # What was given up is still in the text, before, between and behind the lines.
-    return rows[(rows >= 0) & (places <= lines.starts[rows] + lines.lengths[rows])]

@@ -79,8 +79,8 @@ class Pattern:
     def rows(self, texts: Texts) -> Int64s:
         """The rows in which it is found, ascending."""
         if texts.lines and self._first is not None:
-            places = list(self._first.places(texts.text))
-            return np.unique(np.searchsorted(texts.starts, places, side="right") - 1)
+            text = np.frombuffer(texts.text, np.uint8)
+            return self._first.rows(text, texts.starts, texts.lengths)
         found = [row for row, payload in enumerate(texts) if self._alone.search(payload)]
         return np.array(found, np.int64)
 
