@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator
 
-from singer.files.siblings import is_sibling
+from singer.files.siblings import is_sibling, may_be_rotated
 
 
 def bases(path: str) -> Iterator[str]:
     """The paths that `path` is a rotated name of, longest first."""
+    if not may_be_rotated(path):
+        return
     directory, name = os.path.split(path)
     for cut in range(len(name) - 1, 0, -1):
         if name[cut] in ".-":

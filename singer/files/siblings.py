@@ -41,6 +41,15 @@ _SUFFIX: Final = re.compile(
 _COMPRESSIONS: Final = tuple((each.value, each) for each in Compression)
 
 
+#: What every rotated name ends with: most names need no second look.
+_ENDS: Final = (*"0123456789Z", ".gz", ".zst", ".bz2", ".xz", ".backup")
+
+
+def may_be_rotated(name: str) -> bool:
+    """Whether a name or path can be a rotated name at all."""
+    return name.endswith(_ENDS)
+
+
 def is_sibling(name: str, base: str) -> bool:
     """Whether `name` is a rotated name of `base`. Both are names, or both are paths."""
     return name.startswith(base) and _SUFFIX.fullmatch(name, len(base)) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from singer.files.siblings import Compression, compression, is_sibling
+from singer.files.siblings import Compression, compression, is_sibling, may_be_rotated
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,7 @@ from singer.files.siblings import Compression, compression, is_sibling
 def test_rotated_names_are_siblings(suffix, end):
     assert is_sibling("app.log" + suffix + end, "app.log")
     assert is_sibling("/var/app.log" + suffix + end, "/var/app.log")
+    assert may_be_rotated("app.log" + suffix + end)
 
 
 @pytest.mark.parametrize(
