@@ -15,7 +15,7 @@ from typing import Final, NoReturn, TypeAlias
 
 from singer.agenda import Agenda
 from singer.base.backoff import Backoff
-from singer.base.config import ReaderType, Start, StreamConfig
+from singer.base.config import Start, StreamConfig
 from singer.base.errors import ReadError, StateError
 from singer.base.events import FileFound, FileGone, ScanFailed
 from singer.base.ports import PositionStore
@@ -333,7 +333,7 @@ class Inquiries:
             rewriting={} if homeless else self._rewriting(paths),
             earlier_boot=await self._earlier_boot(question.rows),
             at_end=self._first_scan_of if at_end else frozenset(),
-            of_lines=self._config.reader.type is ReaderType.TEXT,
+            of_lines=self._config.reader.of_lines,
             now_ns=self.now_ns(),
             open=self._walker.open,
         )

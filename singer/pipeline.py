@@ -558,7 +558,7 @@ class Pipeline:
             receipt=receipt,
         )
         source.consume(framed.consumed, framed.scanned)
-        if self.destination.limit is not None:
+        if self.destination.limit is not None and not removed["limited"]:
             self.destination.limit.spend(framed.consumed, self._services.clock.monotonic())
         ticket.tail = source.tail
         self._resume = framed.resume

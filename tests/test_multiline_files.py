@@ -5,20 +5,20 @@ import time
 
 import pytest
 
-from singer.base.config import ByteSize, MultilineReaderConfig, Regex, Rotated, Seconds
+from singer.base.config import ByteSize, MultilineReaderConfig, Regex, Rotated, Seconds, Start
 from tests.support.logs import expect
 from tests.support.waiting import wait_until
 
 
 @pytest.fixture
 def multiline(rig, logs):
-    def start(*, timeout=60.0, once=False, **options):
+    def begin(*, timeout=60.0, once=False, **options):
         reader = MultilineReaderConfig(
             start=Regex("^[0-9]"), timeout=Seconds(timeout), max_record=ByteSize(100_000)
         )
         return rig("*.log", reader=reader, **options).start(once=once)
 
-    return start
+    return begin
 
 
 def test_a_record_that_is_written_in_pieces_stays_one(multiline, logs):
@@ -108,3 +108,12 @@ def test_rotated_files_that_were_quiet_for_long_are_not_waited_for_one_by_one(mu
     agent.run_until(lambda: len(agent.writer.arrived) == 5, "all rotated ones")
     assert time.monotonic() - begun < 2 * 0.45, "no grace for each"
     assert agent.writer.arrived == [b"%d\n  at a" % number for number in range(5, 0, -1)]
+
+
+def test_what_is_there_is_skipped_up_to_its_last_line(multiline, logs):
+    write(logs / "app.log", b"1 one\n  at a\n  at")
+    agent = multiline(start=Start.END)
+    agent.run_until(agent.stream.scanned.is_set, "the first look")
+    write(logs / "app.log", b" b\n2 two\n3 three\n")
+    agent.run_until(lambda: len(agent.writer.arrived) == 2, "what is new")
+    assert agent.writer.arrived == [b"  at b", b"2 two"]

@@ -184,3 +184,23 @@ def test_the_decider_file(tmp_path):
     deciders.look()
     assert deciders.percent("web") == 25
     assert Deciders(None, said.append).percent("web") == 100
+
+
+def test_after_a_flood_a_limit_that_drops_sends_what_it_allows(rig, logs):
+    limit = LimitConfig(
+        bytes_per_second=ByteSize(200_000), burst=ByteSize(20_000), excess=Excess.DROP
+    )
+    agent = rig(limit=limit).start()
+    append(logs / "app.log", [b"%0199d" % number for number in range(25_000)])  # 5 MB
+    agent.run_until(lambda: account(agent).skipped["limited"] > 0, "some are dropped")
+    agent.run_until(lambda: agent.stream.caught_up, "read to its end")
+    before = len(agent.writer.arrived)
+
+    def one_more_arrives():
+        append(logs / "app.log", [b"later"])
+        return len(agent.writer.arrived) > before
+
+    begun = time.monotonic()
+    # What was let through before is over a second's worth by a window at most; 5 MB would be 25.
+    agent.run_until(one_more_arrives, "the flood is over", 20)
+    assert time.monotonic() - begun < 10

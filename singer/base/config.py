@@ -192,6 +192,11 @@ class DestinationConfig:
     partitioner: PartitionerConfig = field(default_factory=PartitionerConfig)  #: see below
 
 
+def _is_wide(encoding: str | None) -> bool:
+    """Whether a newline byte may be part of another character."""
+    return encoding is not None and any(width in encoding for width in ("16", "32"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderConfig:
     """What a record is; a word is short for `{type: word}`. Each type has keys of its own."""
@@ -203,6 +208,11 @@ class ReaderConfig:
         """How long nothing must have come for what may still go on to be a record as it is."""
         return None
 
+    @property
+    def of_lines(self) -> bool:
+        """Whether what stands behind a newline byte can be begun with."""
+        return False
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextReaderConfig(ReaderConfig):
@@ -213,6 +223,11 @@ class TextReaderConfig(ReaderConfig):
     oversize: Oversize = Oversize.DEAD_LETTER  #: what becomes of longer ones
     encoding: str | None = None  #: converted to UTF-8: `utf-16le`, `latin-1`, …; null: as it is
     crlf: bool = False  #: a carriage return before the newline belongs to it
+
+    @property
+    def of_lines(self) -> bool:
+        """See ReaderConfig."""
+        return not _is_wide(self.encoding)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +248,11 @@ class MultilineReaderConfig(ReaderConfig):
         """See ReaderConfig."""
         return self.timeout
 
+    @property
+    def of_lines(self) -> bool:
+        """See ReaderConfig."""
+        return not _is_wide(self.encoding)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerReaderConfig(ReaderConfig):
@@ -247,6 +267,11 @@ class ContainerReaderConfig(ReaderConfig):
     def quiet_after(self) -> Seconds | None:
         """See ReaderConfig."""
         return self.timeout
+
+    @property
+    def of_lines(self) -> bool:
+        """See ReaderConfig."""
+        return True
 
 
 class LengthType(Enum):

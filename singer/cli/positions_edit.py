@@ -277,7 +277,6 @@ def _resolved(
     fd: int, size: int, stream: StreamConfig, options: argparse.Namespace, shown: str
 ) -> int:
     """The offset that was asked for, in bytes. Raises UsageError."""
-    from singer.base.config import ReaderType  # noqa: PLC0415
     from singer.files.placement import (  # noqa: PLC0415
         last_line_start,
         line_start_after,
@@ -287,7 +286,7 @@ def _resolved(
     asked = options.offset
     if asked == _BEGINNING:
         return 0
-    of_lines = stream.reader.type is ReaderType.TEXT
+    of_lines = stream.reader.of_lines
     if asked == _END:
         return last_line_start(fd, size) if of_lines else size
     offset = int(asked)
