@@ -96,8 +96,9 @@ class Inquiries:
         self._positions_lost = positions_lost
         self._backoff = Backoff(*_STORE_BACKOFF_SECONDS)
         self._first_scan_of: frozenset[str] | None = None
-        self._since_ns: int | None = None  # when the stream was first looked at
-        self._begun_ns = self.now_ns()  # before the first look: what is rotated during it is ours
+        # When the stream was first looked at: before the first look, for what is rotated during it
+        # is ours, and is read before its successors.
+        self._since_ns = self._begun_ns = self.now_ns()
         self._told: set[Key] = set()  # were found, and wait for a descriptor
         self._met: dict[tuple[int, int | None], str] = {}  # see `History`
 
@@ -228,7 +229,6 @@ class Inquiries:
                 self._put_off(admitted)
             for destination in first_scan_of:
                 await self._store.mark_scanned(self._config.name, destination, self._begun_ns)
-                self._since_ns = self._since_ns or self._begun_ns
             self._first_scan_of = frozenset()
             self._positions_lost = False  # from here on there is a past
             if homeless is None and not again:
@@ -279,8 +279,9 @@ class Inquiries:
             name, store = self._config.name, self._store
             scans = {d: await store.scanned(name, d) for d in self._destinations}
             self._first_scan_of = frozenset(d for d, when in scans.items() if when is None)
-            self._since_ns = min((when for when in scans.values() if when), default=None)
-            if self._since_ns is None and not self._positions_lost:
+            seen = [when for when in scans.values() if when is not None]
+            self._since_ns = min(seen, default=self._begun_ns)
+            if not seen and not self._positions_lost:
                 await self._take_watermarks(self._first_scan_of)
         return self._first_scan_of
 

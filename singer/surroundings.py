@@ -33,14 +33,14 @@ from singer.roster import Roster
 class History:
     """What tells a file of ours from one of before our time.
 
-    `since_ns`  when the stream was first looked at; None: never
+    `since_ns`  when the stream was first looked at; now, if it never was before
     `lost`      there was a past, and its rows are gone: nothing tells them apart
     `first`     nothing is known yet of what happened while the agent did not run
     `met`       by inode number and birth time, the paths of files that the first look of all met,
                 and that were renamed before they had a row
     """
 
-    since_ns: int | None
+    since_ns: int
     lost: bool
     first: bool
     met: Mapping[tuple[int, int | None], str]
@@ -251,8 +251,7 @@ class Surroundings:
         # Without a past that we should have had, nothing says which of the old ones are history.
         if self._config.rotated_files is Rotated.ALL or history.lost:
             return lambda _: True
-        since_ns = history.since_ns
-        return lambda sighting: since_ns is not None and sighting.stat.mtime_ns >= since_ns
+        return lambda sighting: sighting.stat.mtime_ns >= history.since_ns
 
     def _lineage(self, path: str, paths: Collection[str]) -> str | None:
         return lineage_of(

@@ -78,3 +78,28 @@ def test_renamed_in_the_milliseconds_of_the_very_first_look(rig, logs, monkeypat
     agent = rig(rescan=0.2).start(once=True)
     agent.run_until_caught_up()
     assert agent.writer.arrived == lines(0, 10)
+
+
+def test_rotated_before_the_first_walk_comes_first(rig, logs, monkeypatch):
+    log = logs / "app.log"
+    real = Walker.walk
+    done = []
+
+    def walk(self, *known):
+        if not done:
+            done.append(True)
+            for n in range(3):
+                append(log, lines(n * 10, n * 10 + 10))
+                log.rename(logs / f"app.log.{3 - n}")
+                time.sleep(0.005)  # files are told apart by their times
+            append(log, lines(30, 40))
+        return real(self, *known)
+
+    monkeypatch.setattr(Walker, "walk", walk)
+    agent = rig(rescan=0.2).start()
+    agent.run_until(lambda: lines(30, 40)[-1] in agent.writer.arrived, "the last")
+    log.rename(logs / "app.log.0")
+    append(log, lines(40, 50))
+    agent.run_until(lambda: lines(40, 50)[-1] in agent.writer.arrived, "the successor")
+    agent.run_until_caught_up()
+    assert agent.writer.arrived == lines(0, 50)

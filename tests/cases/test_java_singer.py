@@ -2,7 +2,7 @@
 
 import os
 
-from tests.support.logs import append, expect, later, lines
+from tests.support.logs import append, expect, later, lines, long_ago
 
 
 def mark(log, inode, offset):
@@ -31,6 +31,7 @@ def test_a_rotated_file_is_finished_and_older_ones_are_left_alone(rig, logs):
     for number, name in enumerate(["app.log.2", "app.log.1", "app.log"]):
         append(logs / name, lines(10 * number, 10 * number + 10))
         later(logs / name, number)
+    long_ago(logs / "app.log.2")  # before the agent was started
     mark(log, (logs / "app.log.1").stat().st_ino, bytes_of(lines(10, 14)))
     agent = rig().start()
     expect(agent, lines(14, 30))

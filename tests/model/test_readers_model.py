@@ -1,8 +1,7 @@
 """Every reader over files that are written in pieces, rotated, and read by an agent that dies.
 
 The model is a list of records, each a payload and the bytes it is written as. Whatever happens, all
-arrive, byte for byte, those of a file in the order in which they were written; none twice, unless
-something failed.
+arrive, byte for byte, in the order in which they were written; none twice, unless something failed.
 """
 
 from __future__ import annotations
@@ -142,7 +141,7 @@ class Readers(RuleBasedStateMachine):
         )
         self.expected: list[bytes] = []
         self.rest = b""  # of a record that is written in part
-        self.begun_at: list[int] = []  # how many records there were when a file began
+        self.copied_at: list[int] = []  # how many records there were at each copy
         self.again = 0  # records that may have been on their way when something failed
         self.rotations = 0
         self.rig.start()
@@ -169,7 +168,6 @@ class Readers(RuleBasedStateMachine):
             rotated = f"{self.log}.{self.rotations}"
             os.rename(self.log, rotated)
             self.append(b"", rotated)  # who has it open still completes the record
-            self.begun_at.append(len(self.expected))
 
     @precondition(stopped)
     @rule()
@@ -183,7 +181,7 @@ class Readers(RuleBasedStateMachine):
             self.rotations += 1
             shutil.copyfile(self.log, f"{self.log}.{self.rotations}")
             os.truncate(self.log, 0)
-            self.begun_at.append(len(self.expected))
+            self.copied_at.append(len(self.expected))
             self.failed()  # what proves that it is a copy may not be on disk
 
     def record(self, size):
@@ -250,7 +248,7 @@ class Readers(RuleBasedStateMachine):
             counts = Counter(arrived)
             assert counts.keys() == set(self.expected), "nothing but what was written"
             once = list(dict.fromkeys(arrived))
-            for first, behind in pairwise([0, *self.begun_at, len(self.expected)]):
+            for first, behind in pairwise([0, *self.copied_at, len(self.expected)]):
                 some = self.expected[first:behind]
                 assert [payload for payload in once if payload in set(some)] == some, "in order"
             twice = [self.expected.index(payload) for payload, n in counts.items() if n > 1]
