@@ -28,8 +28,6 @@ from singer.base.config import (
     ClusterConfig,
     Config,
     DestinationConfig,
-    Excess,
-    LimitConfig,
     StreamConfig,
 )
 from singer.base.errors import ReadError, StateError
@@ -287,8 +285,7 @@ class Agent:
                 make_transform(each, host=socket.gethostname(), decider=self._deciders.percent)
                 for each in stream.transforms
             ),
-            limit=self._limit(stream.limit),
-            limit_drops=stream.limit is not None and stream.limit.excess is Excess.DROP,
+            limit=Limit.of(stream.limit, self._clock.monotonic()),
             committer=self._positions,
             account=self.ledger.account(stream.name, config.name),
             priority=stream.priority,
@@ -307,13 +304,6 @@ class Agent:
             quiet_after_seconds=stream.reader.quiet_after,
             once=self._once,
         )
-
-    def _limit(self, config: LimitConfig | None) -> Limit | None:
-        """One for each destination: a slow one takes nothing from another."""
-        if config is None:
-            return None
-        rate = config.bytes_per_second
-        return Limit(rate, config.burst or rate, self._clock.monotonic())
 
     def _outlet(
         self, stream: StreamConfig, config: DestinationConfig, budget: Budget, topic: str

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from singer.base.config import Excess, LimitConfig
+
 
 class Limit:
-    """A token bucket of `burst` bytes, into which `rate` flow in a second. Times are monotonic."""
+    """A token bucket of `burst` bytes, into which `rate` flow in a second. Times are monotonic.
 
-    __slots__ = ("_at", "_level", "_rate", "burst")
+    `drops`: what is more than the limit is not read later.
+    """
 
-    def __init__(self, rate: float, burst: int, now: float) -> None:
+    __slots__ = ("_at", "_level", "_rate", "burst", "drops")
+
+    def __init__(self, rate: float, burst: int, now: float, *, drops: bool = False) -> None:
         self.burst = burst
+        self.drops = drops
         self._rate = rate
         self._level = float(burst)
         self._at = now
+
+    @classmethod
+    def of(cls, config: LimitConfig | None, now: float) -> Limit | None:
+        """One for each destination: a slow one takes nothing from another."""
+        if config is None:
+            return None
+        rate = config.bytes_per_second
+        return cls(rate, config.burst or rate, now, drops=config.excess is Excess.DROP)
 
     def wait(self, now: float) -> float:
         """Seconds until something may be spent."""

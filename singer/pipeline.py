@@ -395,7 +395,7 @@ class Pipeline:
             self._hint = ()
             return False
         limit, now = self.destination.limit, self._services.clock.monotonic()
-        if limit is not None and not self.destination.limit_drops and (wait := limit.wait(now)):
+        if limit is not None and not limit.drops and (wait := limit.wait(now)):
             self._retry_at = self._services.loop.time() + wait
             return True
         try:
@@ -576,13 +576,13 @@ class Pipeline:
     def _transformed(self, framed: Framed) -> tuple[RecordBatch, Counter[str]]:
         """The records as they are sent, and the bytes of those that are not."""
         destination, batch = self.destination, framed.batch
+        limit = destination.limit if destination.limit and destination.limit.drops else None
         removed: Counter[str] = Counter()
-        if not len(batch) or not (destination.transforms or destination.limit_drops):
+        if not len(batch) or not (destination.transforms or limit):
             return batch, removed
         sources = framed.sources
         batch = replace(batch, sources=sources, path=self.file.path)
-        limit = destination.limit
-        if destination.limit_drops and limit and limit.wait(self._services.clock.monotonic()):
+        if limit and limit.wait(self._services.clock.monotonic()):
             return batch.take(np.zeros(len(batch), np.bool_)), Counter(limited=int(sources.sum()))
         for transform in destination.transforms:
             if not len(batch):
@@ -723,10 +723,12 @@ class Pipeline:
     def _commit(self, ticket: Ticket) -> None:
         account = self.destination.account
         span = ticket.end - ticket.start
+        delivered = span - ticket.disposed - sum(ticket.removed.values())
+        records = len(ticket.batch) - len(ticket.rejected)
         account.in_flight -= span
-        account.delivered += span - ticket.disposed - sum(ticket.removed.values())
+        account.delivered += delivered
         account.remove(ticket.removed)
-        account.records += len(ticket.batch) - len(ticket.rejected)
+        account.records += records
         charge((self._ceiling,), -ticket.cost)
         self._advance(ticket.end, ticket.window, ticket.tail, ticket.resume)
         self._backoff.reset()
@@ -736,8 +738,8 @@ class Pipeline:
                 destination=self.destination.name,
                 path=self.file.path,
                 end=ticket.end,
-                records=len(ticket.batch) - len(ticket.rejected),
-                nbytes=span - ticket.disposed - sum(ticket.removed.values()),
+                records=records,
+                nbytes=delivered,
                 seconds=self._services.clock.monotonic() - ticket.sent_at,
             )
         )

@@ -41,7 +41,6 @@ class Destination:
     reader: Reader
     transforms: tuple[Transform, ...]
     limit: Limit | None
-    limit_drops: bool  #: what is more than the limit is not read later
     committer: Committer
     account: Account
     priority: Priority

@@ -21,17 +21,25 @@ _TIME_AND_CHECKSUM = Struct(">bhqbhq")
 _BOTH = Struct(">ibhi")  # length of the frame, and the head of its first string
 _STOP = b"\0"
 
+#: Of the length before each frame.
+LENGTH_BYTES = 4
+
 
 def log_message(
     message: bytes,
     *,
     key: bytes | None = None,
-    timestamp_ns: int,
+    timestamp_ns: int | None,
     checksum: bool = True,
     headers: bytes = b"",
 ) -> bytes:
-    """A whole frame. `headers` are of `AuditHeaders`."""
-    if checksum:
+    """A whole frame; the struct without its frame is what follows LENGTH_BYTES.
+
+    `headers` are of `AuditHeaders`. Without a time there is no checksum either.
+    """
+    if timestamp_ns is None:
+        rest = b""
+    elif checksum:
         rest = _TIME_AND_CHECKSUM.pack(_I64, 3, timestamp_ns, _I64, 4, zlib.crc32(message))
     else:
         rest = _TIME.pack(_I64, 3, timestamp_ns)
@@ -40,7 +48,12 @@ def log_message(
         head = _BOTH.pack(size, _STRING, 2, len(message))
         return b"".join((head, message, rest, headers, _STOP))
     head = _BOTH.pack(size + 7 + len(key), _STRING, 1, len(key)) + key
-    return b"".join((head, _HEAD.pack(_STRING, 2, len(message)), message, rest, headers, _STOP))
+    return b"".join((head, string(2, message), rest, headers, _STOP))
+
+
+def string(number: int, value: bytes) -> bytes:
+    """A field of a struct that is a string, or binary."""
+    return _HEAD.pack(_STRING, number, len(value)) + value
 
 
 class AuditHeaders:
@@ -50,8 +63,7 @@ class AuditHeaders:
 
     def __init__(self, host: str, log_name: str, pid: int, session_ms: int) -> None:
         names = b"".join(
-            _HEAD.pack(_STRING, number, len(value)) + value
-            for number, value in ((1, host.encode()), (2, log_name.encode()))
+            string(number, value) for number, value in ((1, host.encode()), (2, log_name.encode()))
         )
         start = Struct(">bh").pack(_STRUCT, 5)
         self._before = start + names + Struct(">bhibhq").pack(_I32, 3, pid, _I64, 4, session_ms)

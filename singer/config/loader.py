@@ -16,9 +16,10 @@ from typing import Final
 
 from singer.base.config import AgentConfig, ClusterConfig, Config, ReaderConfig, StreamConfig
 from singer.base.errors import ConfigError, Problem
+from singer.base.suggestion import suggestion
 from singer.config import rules
 from singer.config.document import Spot, compose, parse
-from singer.config.nodes import INVALID, Entry, Invalid, shown, suggestion
+from singer.config.nodes import INVALID, Entry, Invalid, shown
 from singer.config.notations import Notations, first
 from singer.config.pending import PENDING
 

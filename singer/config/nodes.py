@@ -8,7 +8,6 @@ them are reported at once. What the values mean for each other is `loader`'s.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
@@ -19,6 +18,7 @@ import yaml
 
 from singer.base.config import ByteSize, Glob, Path, Seconds
 from singer.base.errors import Problem
+from singer.base.suggestion import suggestion
 from singer.config import scalars
 from singer.config.document import Spot
 from singer.config.pending import Pending
@@ -255,15 +255,6 @@ def shown(text: str) -> str:
     """A value as messages quote it: escaped, short, and masked if secret."""
     quoted = repr(text)
     return quoted if len(quoted) <= _SHOWN_CHARACTERS else quoted[:_SHOWN_CHARACTERS] + "…'"
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """`: did you mean x?`, or the list of what is known when that is short."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f": did you mean {close[0]}?"
-    return f": known are {', '.join(names)}" if names else ""
 
 
 def _describe(spot: Spot) -> str:

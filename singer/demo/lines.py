@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import re
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singer.base.batch import Int64s
+from singer.base.wire import log_message
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HEAD: Final = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6})Z (\S+) #(\d{10}) ")
@@ -84,9 +84,7 @@ def _trace(record: bytes, now_ns: int) -> bytes:  # noqa: ARG001
 
 
 def _log_message(record: bytes, now_ns: int) -> bytes:
-    message = struct.pack(">bhi", 11, 2, len(record)) + record
-    fields = message + struct.pack(">bhqb", 10, 3, now_ns, 0)
-    return struct.pack(">i", len(fields)) + fields
+    return log_message(record, timestamp_ns=now_ns, checksum=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

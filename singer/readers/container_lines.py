@@ -21,6 +21,7 @@ import numpy as np
 
 from singer.base.batch import Bools, Bytes, Int64s
 from singer.readers.rfc3339 import LONGEST, SHORTEST, milliseconds
+from singer.readers.words import word, words
 
 STDOUT: Final = 0
 STDERR: Final = 1
@@ -176,26 +177,18 @@ def _time_length(window: Bytes, starts: Int64s, lengths: Int64s) -> Int64s:
 
 def _stream(window: Bytes, at: Int64s) -> tuple[Int64s, Bools]:
     """Which stream stands at `at`, between spaces; and whether one does."""
-    words = _words(window)[at]
-    err = words == _word(b" stderr ")
-    return err.astype(np.int64), err | (words == _word(b" stdout "))
-
-
-def _out_or_err(window: Bytes, at: Int64s, same: Bools) -> tuple[Int64s, Bools]:
-    three = (
-        window[at].astype(np.int64) << 16 | window[at + 1].astype(np.int64) << 8 | window[at + 2]
-    )
-    err = three == int.from_bytes(b"err", "big")
-    return err.astype(np.int64), same & (err | (three == int.from_bytes(b"out", "big")))
+    here = words(window)[at]
+    err = here == word(b" stderr ")
+    return err.astype(np.int64), err | (here == word(b" stdout "))
 
 
 def _docker_layout(window: Bytes, starts: Int64s, lengths: Int64s) -> tuple[Bools, Int64s, Int64s]:
     """Which lines have the usual layout; where the content ends, and how long the time is."""
-    words = _words(window)
-    log, time = _word(b'{"log":"'), _word(b'"time":"')
+    eight = words(window)
+    log, time = word(b'{"log":"'), word(b'"time":"')
     ends = starts + lengths
     usual = lengths >= 8 + 28 + SHORTEST + 2
-    usual &= words[np.where(usual, starts, 0)] == log if len(words) else False
+    usual &= eight[np.where(usual, starts, 0)] == log if len(eight) else False
     usual &= window[np.where(usual, ends - 2, 0)] == _QUOTE
     usual &= window[np.where(usual, ends - 1, 0)] == ord("}")
     tail, stamp = np.zeros_like(starts), np.zeros_like(starts)
@@ -204,7 +197,7 @@ def _docker_layout(window: Bytes, starts: Int64s, lengths: Int64s) -> tuple[Bool
     for length in range(30, SHORTEST - 1, -1):  # mostly nine digits, or one less
         rows = rows[lengths[rows] >= 8 + 28 + length + 2]
         at = ends[rows] - 2 - length - 8
-        here = words[at] == time
+        here = eight[at] == time
         chosen = rows[here]
         tail[chosen], stamp[chosen], usual[chosen] = at[here] - 20, length, True
         rows = rows[~here]
@@ -213,12 +206,15 @@ def _docker_layout(window: Bytes, starts: Int64s, lengths: Int64s) -> tuple[Bool
 
 def _docker_stream(window: Bytes, tail: Int64s) -> tuple[Int64s, Bools]:
     """The stream between content and time: `","stream":"stdout",`."""
-    words = _words(window)
+    eight = words(window)
     if not len(tail):
         return tail, np.zeros(0, np.bool_)
-    same = (words[tail] == _word(b'","strea')) & (words[tail + 7] == _word(b'am":"std'))
+    same = (eight[tail] == word(b'","strea')) & (eight[tail + 7] == word(b'am":"std'))
     same &= (window[tail + 18] == _QUOTE) & (window[tail + 19] == ord(","))
-    return _out_or_err(window, tail + 15, same)
+    last = [window[tail + at].astype(np.int64) for at in (15, 16, 17)]
+    three = last[0] << 16 | last[1] << 8 | last[2]
+    err = three == int.from_bytes(b"err", "big")
+    return err.astype(np.int64), same & (err | (three == int.from_bytes(b"out", "big")))
 
 
 def _parse_json(window: Bytes, starts: Int64s, ends: Int64s, rows: Int64s, parsed: Parsed) -> None:
@@ -250,12 +246,3 @@ def _encoded(text: str) -> bytes:
         return text.encode(*_LENIENT)
     except UnicodeEncodeError:
         return text.encode("utf-8", "replace")
-
-
-def _words(window: Bytes) -> Int64s:
-    """The eight bytes from each index on, as a number."""
-    return np.ndarray(max(0, len(window) - 7), np.int64, window.data, strides=(1,))
-
-
-def _word(text: bytes) -> int:
-    return int(np.frombuffer(text, np.int64)[0])

@@ -18,7 +18,13 @@ from typing import Final
 import numpy as np
 
 from singer.base.batch import Bytes, Int64s, RecordBatch
-from singer.base.config import ContainerReaderConfig, OnCorrupt, ReaderType, TextReaderConfig
+from singer.base.config import (
+    ByteSize,
+    ContainerReaderConfig,
+    OnCorrupt,
+    ReaderType,
+    TextReaderConfig,
+)
 from singer.base.ports import Framed, State
 from singer.readers.container_lines import STDERR, STDOUT, Parsed, parse_cri, parse_docker
 from singer.readers.ranges import PART_BYTES, dead_letter
@@ -46,7 +52,7 @@ class ContainerReader:
         self._max_record = int(config.max_record)
         self._pass = config.on_corrupt is OnCorrupt.PASS
         self._part_bytes = part_bytes
-        longest = type(config.max_record)(self._max_record + _ENVELOPE_BYTES)
+        longest = ByteSize(self._max_record + _ENVELOPE_BYTES)
         self._lines = TextReader(TextReaderConfig(max_record=longest), part_bytes=part_bytes)
 
     @property

@@ -6,11 +6,10 @@ structs themselves are decoded with it only where people look at them.
 
 from __future__ import annotations
 
-import difflib
 import io
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from thriftpy2.parser import parser
@@ -21,6 +20,7 @@ from thriftpy2.transport.buffered import TBufferedTransport
 
 from singer.base.config import Payload, ThriftReaderConfig
 from singer.base.errors import InputError
+from singer.base.suggestion import suggestion
 from singer.readers.thrift_fields import I64, LOG_MESSAGE, STRING, STRUCT, FieldPath, Layout
 
 #: A struct as thriftpy2 describes it: (type, name, ...) by the field's number.
@@ -120,7 +120,7 @@ def _struct(path: str, name: str | None) -> Any:
             raise InputError(f"say which struct it is: {', '.join(sorted(structs)) or 'none'}")
         (name,) = outer
     if name not in structs:
-        raise InputError(f"has no struct {name}{_meant(name, structs)}")
+        raise InputError(f"has no struct {name}{suggestion(name, structs)}")
     return structs[name]
 
 
@@ -155,13 +155,8 @@ def _field(name: str, fields: _Fields) -> tuple[int, tuple[Any, ...]]:
     for number, spec in fields.items():
         if spec[1] == name:
             return number, spec
-    raise InputError(f"there is no field {name}{_meant(name, [f[1] for f in fields.values()])}")
+    raise InputError(f"there is no field {name}{suggestion(name, [f[1] for f in fields.values()])}")
 
 
 def _kind(spec: tuple[Any, ...]) -> int:
     return _ON_THE_WIRE.get(spec[0], int(spec[0]))
-
-
-def _meant(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f": did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known))}"

@@ -6,8 +6,6 @@ descriptors come from a file, which blocks; messages are never parsed with them.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -16,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from singer.base.config import ProtobufReaderConfig, TimeUnit
 from singer.base.errors import InputError
+from singer.base.suggestion import suggestion
 
 #: Numbers of fields, the outermost first.
 FieldPath: TypeAlias = tuple[int, ...]
@@ -137,7 +136,7 @@ def _message(config: ProtobufReaderConfig) -> Descriptor:
         found: Descriptor = pool.FindMessageTypeByName(config.message)
     except KeyError as error:
         raise InputError(
-            f"has no message {config.message}{_meant(config.message or '', names)}"
+            f"has no message {config.message}{suggestion(config.message or '', names)}"
         ) from error
     except TypeError as error:
         raise InputError(f"is not whole ({error}): make it with --include_imports") from error
@@ -155,7 +154,7 @@ def _path(path: str, message: Descriptor) -> tuple[FieldPath, FieldDescriptor]:
         field = message.fields_by_name.get(name)
         if field is None:
             known = list(message.fields_by_name)
-            raise InputError(f"there is no field {name}{_meant(name, known)}")
+            raise InputError(f"there is no field {name}{suggestion(name, known)}")
         numbers.append(field.number)
     assert field is not None
     return tuple(numbers), field
@@ -216,8 +215,3 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
             return value & ((1 << 64) - 1), index + 1
         shift += 7
     return 0, -1
-
-
-def _meant(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f": did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known))}"

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from singer.base.batch import Bools, Bytes, Int64s
+from singer.readers.words import words
 
 #: Bytes of the shortest, with `Z`, and the longest that is read: nanoseconds and an offset.
 SHORTEST: Final = 20
@@ -18,7 +19,6 @@ LONGEST: Final = 35
 
 _MARKS: Final = {4: ord("-"), 7: ord("-"), 10: ord("T"), 13: ord(":"), 16: ord(":")}
 _ZERO: Final = ord("0")
-_MS_PER_DAY: Final = 86_400_000
 _DAYS_IN: Final = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], np.int64)
 #: Days before each month in a year that begins with March.
 _DAYS_BEFORE: Final = np.array([0, 31, 61, 92, 122, 153, 184, 214, 245, 275, 306, 337], np.int64)
@@ -34,7 +34,7 @@ def milliseconds(window: Bytes, starts: Int64s, lengths: Int64s) -> Int64s:
         return found
     zulu = window[starts + lengths - 1] == ord("Z")
     # Logs have many lines in a second: what is the same as in the line before is read once.
-    eight = _words(window)
+    eight = words(window)
     parts = [eight[starts], eight[starts + 8], eight[starts + 11]]
     fresh = np.ones(len(starts), np.bool_)
     fresh[1:] = np.logical_or.reduce([part[1:] != part[:-1] for part in parts])
@@ -48,12 +48,6 @@ def milliseconds(window: Bytes, starts: Int64s, lengths: Int64s) -> Int64s:
     time = seconds * 1000 + fraction - east * 60_000
     found[sound & (time >= 0)] = time[sound & (time >= 0)]
     return found
-
-
-def _words(window: Bytes) -> Int64s:
-    """The eight bytes from each index on, as a number."""
-    count = max(0, len(window) - 7)
-    return np.ndarray(count, np.int64, window.data, strides=(1,))
 
 
 def _number(window: Bytes, at: Int64s, digits: int) -> tuple[Int64s, Bools]:
@@ -114,7 +108,7 @@ def _fractions(window: Bytes, starts: Int64s, lengths: Int64s) -> tuple[Int64s, 
             digit = window[np.where(here, at + index, 0)].astype(np.int64) - _ZERO
             fine &= ~here | ((digit >= 0) & (digit <= 9))
             value += np.where(here, digit * weight, 0)
-    fine[long] &= _are_digits(_words(window)[(at + digits - 8)[long]])
+    fine[long] &= _are_digits(words(window)[(at + digits - 8)[long]])
     short = np.flatnonzero(~long)
     for index in range(3, 8):
         rows = short[digits[short] > index]
@@ -125,10 +119,10 @@ def _fractions(window: Bytes, starts: Int64s, lengths: Int64s) -> tuple[Int64s, 
     return found, sound
 
 
-def _are_digits(words: Int64s) -> Bools:
+def _are_digits(eight: Int64s) -> Bools:
     """Whether all eight bytes of each are decimal digits."""
     high, zeros, six = 0xF0F0F0F0F0F0F0F0, 0x3030303030303030, 0x0606060606060606
-    unsigned = words.view(np.uint64)
+    unsigned = eight.view(np.uint64)
     three = unsigned & np.uint64(high) == np.uint64(zeros)
     low = (unsigned + np.uint64(six)) & np.uint64(high) == np.uint64(zeros)
     both: Bools = three & low

@@ -13,7 +13,6 @@ a frame is one only if its fields end exactly where it does. Pure; knows no file
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -62,7 +61,16 @@ class ThriftReader:
     given up as one range, up to the next whole frame.
     """
 
-    __slots__ = ("_config", "_heads", "_layout", "_least", "_max_record", "_part_bytes")
+    __slots__ = (
+        "_config",
+        "_heads",
+        "_is_kind",
+        "_layout",
+        "_least",
+        "_max_record",
+        "_only",
+        "_part_bytes",
+    )
 
     def __init__(
         self,
@@ -76,6 +84,9 @@ class ThriftReader:
         self._max_record = int(config.max_record)
         self._part_bytes = part_bytes
         self._heads = {kind.to_bytes() + number.to_bytes(2, "big") for kind, number in layout.heads}
+        kinds = list({kind for kind, _ in layout.heads})
+        self._only = kinds[0] if len(kinds) == 1 else None  # faster than a look-up
+        self._is_kind = np.isin(np.arange(256), kinds)
         # One field, without content, and the stop.
         self._least = min(
             3 + FIXED.get(kind, 1 if kind != STRING else 4) + 1 for kind, _ in layout.heads
@@ -134,8 +145,7 @@ class ThriftReader:
     def _find_heads(self, window: Bytes) -> Int64s:
         """Where frames may begin of which at least the head is there."""
         first = window[_PREFIX : max(_PREFIX, len(window) - 2)]
-        kinds = {each[0] for each in self._heads}
-        heads = np.flatnonzero(first == kinds.pop() if len(kinds) == 1 else _any_of(kinds)[first])
+        heads = np.flatnonzero(self._is_kind[first] if self._only is None else first == self._only)
         number = window[heads + 5].astype(np.int64) << 8 | window[heads + 6]
         begins = np.zeros(len(heads), np.bool_)
         for kind, wanted in self._layout.heads:
@@ -284,9 +294,3 @@ class _Candidates:
 
 #: Which columns of `Fields` are indices.
 _PLACES: Final = tuple(name in {"message", "key"} for name in Fields._fields)
-
-
-def _any_of(kinds: Collection[int]) -> Bools:
-    chosen = np.zeros(256, np.bool_)
-    chosen[list(kinds)] = True
-    return chosen

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from singer.base import wire
 from singer.base.batch import RecordBatch
 from singer.base.config import (
     EnvelopeConfig,
@@ -157,26 +158,20 @@ class Envelope:
         return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
 
     def _log_message(self, payload: bytes, key: bytes | None, time_ms: int, path: str) -> bytes:  # noqa: ARG002
-        parts = [] if key is None else [_string(1, key)]
-        parts.append(_string(2, payload))
-        if time_ms >= 0:
-            parts.append(struct.pack(">bhq", _I64, 3, time_ms * 1_000_000))
-        return b"".join((*parts, b"\0"))
+        time_ns = time_ms * 1_000_000 if time_ms >= 0 else None
+        frame = wire.log_message(payload, key=key, timestamp_ns=time_ns, checksum=False)
+        return frame[wire.LENGTH_BYTES :]
 
     def _text_message(self, payload: bytes, key: bytes | None, time_ms: int, path: str) -> bytes:  # noqa: ARG002
         messages = struct.pack(">bhbii", _LIST, 1, _STRING, 1, len(payload)) + payload
         file = path.encode("utf-8", "surrogateescape")
-        return b"".join((messages, _string(2, self._host.encode()), _string(3, file), b"\0"))
+        host = wire.string(2, self._host.encode())
+        return b"".join((messages, host, wire.string(3, file), b"\0"))
 
 
 #: Types of TBinaryProtocol.
-_I64: Final = 10
 _STRING: Final = 11
 _LIST: Final = 15
-
-
-def _string(number: int, value: bytes) -> bytes:
-    return struct.pack(">bhi", _STRING, number, len(value)) + value
 
 
 def _text(payload: bytes) -> str:

@@ -20,7 +20,7 @@ import pytest
 
 from singer.base.batch import RecordBatch
 from singer.base.clock import SystemClock
-from singer.base.config import ByteSize, Excess, Glob, Seconds, StreamConfig, TextReaderConfig
+from singer.base.config import ByteSize, Glob, Seconds, StreamConfig, TextReaderConfig
 from singer.base.errors import TopicError
 from singer.base.events import Event, InternalError
 from singer.base.ledger import Ledger
@@ -297,15 +297,7 @@ class Rig:
                     make_transform(each, host="host", decider=self.deciders.__getitem__)
                     for each in self.config.transforms
                 ),
-                limit=None
-                if self.config.limit is None
-                else Limit(
-                    self.config.limit.bytes_per_second,
-                    self.config.limit.burst or self.config.limit.bytes_per_second,
-                    clock.monotonic(),
-                ),
-                limit_drops=self.config.limit is not None
-                and self.config.limit.excess is Excess.DROP,
+                limit=Limit.of(self.config.limit, clock.monotonic()),
                 committer=self.positions,
                 account=self.ledger.account("s", name),
                 priority=self.config.priority,
