@@ -11,6 +11,7 @@ from singer.base.config import ByteSize, ContainerReaderConfig, OnCorrupt, Reade
 from singer.base.ports import State
 from singer.readers.containers import ContainerReader
 from tests.readers.container_logs import cri, docker, parse
+from tests.readers.ranges import merged
 
 LIMIT = 1000
 MS = 1_700_000_000_000
@@ -46,16 +47,6 @@ def read(data, cuts=(), *, last=State.FINAL, offset=1000, **options):
             at += framed.consumed
             scanned, resume = framed.scanned - framed.consumed, framed.resume
     return records, merged(bad), at
-
-
-def merged(ranges):
-    whole = []
-    for start, end in sorted(ranges):
-        if whole and whole[-1][1] == start:
-            whole[-1] = (whole[-1][0], end)
-        else:
-            whole.append((start, end))
-    return whole
 
 
 def expected(data, *, on_corrupt=OnCorrupt.DEAD_LETTER):

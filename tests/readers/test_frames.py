@@ -18,6 +18,7 @@ from singer.base.config import (
 )
 from singer.base.ports import State
 from singer.readers.making import make
+from tests.readers.ranges import merged
 
 LIMIT = 40
 FORMATS = {
@@ -64,16 +65,6 @@ def read(config, data, cuts=(), *, last=State.FINAL, offset=1000):
             resume = framed.resume
     assert ends == sorted(ends)
     return records, merged(bad), at
-
-
-def merged(ranges):
-    whole = []
-    for start, end in sorted(ranges):
-        if whole and whole[-1][1] == start:
-            whole[-1] = (whole[-1][0], end)
-        else:
-            whole.append((start, end))
-    return whole
 
 
 @pytest.mark.parametrize(("length", "endian"), FORMATS)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from singer.base.config import ByteSize, MultilineReaderConfig
 from singer.base.ports import State
 from singer.readers.multiline import MultilineReader
+from tests.readers.ranges import merged
 
 LIMIT = 60
 
@@ -43,16 +44,6 @@ def read(data, cuts=(), *, last=State.FINAL, offset=1000, **options):
             assert len(resume) <= 1024
     assert ends == sorted(ends)
     return records, ends, merged(bad), at
-
-
-def merged(ranges):
-    whole = []
-    for start, end in sorted(ranges):
-        if whole and whole[-1][1] == start:
-            whole[-1] = (whole[-1][0], end)
-        else:
-            whole.append((start, end))
-    return whole
 
 
 def expected(data, *, start="^[0-9]", end=None, max_lines=500):

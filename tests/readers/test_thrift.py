@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from singer.base.config import ByteSize, OnCorrupt, Payload, ThriftReaderConfig
 from singer.base.ports import State
 from singer.readers.thrift import ThriftReader
+from tests.readers.ranges import merged
 from tests.readers.thrift_frames import frame, headers, i64, parse, string
 
 LIMIT = 4096
@@ -42,17 +43,6 @@ def read(data, cuts=(), *, final=True, offset=1000, **options):
             at += framed.consumed
     assert ends == sorted(ends)
     return records, ends, merged(bad), at
-
-
-def merged(ranges):
-    whole = []
-    for start, end in ranges:
-        assert start < end
-        if whole and whole[-1][1] == start:
-            whole[-1] = (whole[-1][0], end)
-        else:
-            whole.append((start, end))
-    return whole
 
 
 SOME = [
