@@ -13,7 +13,8 @@ import zstandard
 
 from singer.base.config import Rotated
 from singer.base.events import FileDamaged, FileRewritten
-from tests.support.logs import append, expect, later, lines, run_until_on_disk
+from singer.files.archives import Archives
+from tests.support.logs import append, expect, later, lines, long_ago, run_until_on_disk
 
 PACK = {
     ".gz": gzip.compress,
@@ -51,6 +52,33 @@ def test_compressed_after_it_was_read_it_is_not_shipped_again(rig, logs, suffix)
     append(log, lines(40, 45))
     agent.start()
     expect(agent, lines(0, 45))
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_compressed_while_the_agent_finds_it_nothing_arrives_twice(rig, logs, suffix, monkeypatch):
+    log = logs / "app.log"
+    append(log, lines(0, 10))
+    agent = rig().start()
+    expect(agent, lines(0, 10))
+    assert agent.stop()
+    later(log, 0)
+    rotate(log, 1)
+    append(log, lines(10, 30))
+    plain = rotate(log, 2)
+    packed = plain.with_name(plain.name + suffix)
+    packed.write_bytes(PACK[suffix](plain.read_bytes()))
+    append(log, lines(30, 40))
+    judge = Archives.judge
+
+    def judge_late(self, *arguments):
+        plain.unlink(missing_ok=True)
+        return judge(self, *arguments)
+
+    monkeypatch.setattr(Archives, "judge", judge_late)
+    agent.start()
+    expect(agent, lines(0, 40))
+    agent.run_for(0.6)
+    expect(agent, lines(0, 40))
 
 
 @pytest.mark.parametrize("suffix", PACK)
@@ -305,7 +333,7 @@ def test_an_archive_that_is_nobodys_rotated_file_is_left_alone(rig, logs):
 def test_an_archive_from_before_the_first_look_is_history(rig, logs):
     log = logs / "app.log"
     append(log, lines(0, 5))
-    pack(rotate(log))
+    long_ago(pack(rotate(log)))
     append(log, lines(5, 10))
     agent = rig().start()
     expect(agent, lines(5, 10))

@@ -54,11 +54,15 @@ class Unfinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archives:
-    """What is known when archives are judged; see `files.inquiry.Inquiry`."""
+    """What is known when archives are judged; see `files.inquiry.Inquiry`.
+
+    `plains` are, by path, descriptors of the plain files that were found with them.
+    """
 
     stream: str
     busy: Mapping[str, Sequence[Position]]
     unfinished: Mapping[str, Sequence[Unfinished]]
+    plains: Mapping[str, int]
     now_ns: int
     open: Callable[[str], int]
 
@@ -156,6 +160,9 @@ class Archives:
         """
         if finding.suspect.plain is None:
             return False
+        # Whoever made it may have removed it since it was opened.
+        if (plain := self.plains.get(finding.suspect.plain)) is not None:
+            return os.pread(plain, len(head), 0) == head
         try:
             fd = self.open(finding.suspect.plain)
         except ReadError as error:

@@ -160,6 +160,7 @@ class Inquiry:
             stream=self.stream,
             busy=self.busy,
             unfinished=self.unfinished,
+            plains={each.suspect.path: each.fd for each in found if not each.packed},
             now_ns=self.now_ns,
             open=self.open,
         )

@@ -382,6 +382,7 @@ class Rig:
         """A clean stop; whether everything sent was settled."""
         settled = self.loop.run_until_complete(self._stop())
         self._release()
+        self.check()
         return settled
 
     async def _stop(self) -> bool:
@@ -397,9 +398,12 @@ class Rig:
 
     def kill(self) -> None:
         """As SIGKILL: what is not committed by now never will be."""
+        said = len(self.events)
         self.positions._pending.clear()
         self.positions._end()
         self._release()
+        del self.events[said:]  # a process that is dead says nothing
+        self.check()
 
     def _release(self) -> None:
         self.running = False
@@ -415,7 +419,6 @@ class Rig:
         self.breaker.close()
         self.state.close()
         self.loop.close()
-        self.check()
 
     def check(self) -> None:
         """No bug showed, and the books are balanced."""
