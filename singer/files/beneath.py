@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
-from singer.files.stat import is_proc
+from singer.files.stat import is_proc, stat_fd
 from singer.files.trust import is_planted, is_trusted
 
 _DIRECTORY: Final = os.O_DIRECTORY | os.O_CLOEXEC
@@ -94,15 +94,15 @@ def _trusted_target(directory: int, name: str) -> str:
     """Where a link leads that may be followed."""
     link = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
-        answer = os.fstat(link)
-        if not stat.S_ISLNK(answer.st_mode):
+        answer = stat_fd(link)
+        if not stat.S_ISLNK(answer.mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
         target = os.readlink("", dir_fd=link)
-        if not is_trusted(answer.st_uid) or is_planted(directory, link):
+        if not is_trusted(answer.uid) or is_planted(directory, link, answer):
             where = os.readlink(f"/proc/self/fd/{link}")
             raise RefusedLinkError(
                 errno.ELOOP,
-                f"{where!r} is a symbolic link to {target!r} that user {answer.st_uid} may have "
+                f"{where!r} is a symbolic link to {target!r} that user {answer.uid} may have "
                 f"made, and on the way to a directory that is written out only links of root and "
                 f"the agent's user are followed; write out the directory it leads to, or make the "
                 f"link as root",

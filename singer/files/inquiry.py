@@ -114,6 +114,7 @@ class Inquiry:
         failed: list[tuple[Suspect, str]] = []
         unsettled: set[str] = set()
         refused: set[str] = set()
+        shared: dict[int, bool] = {}  # by device
         homeless = list(self.orphans)
         rows: dict[tuple[str, int], list[Position]] = {}
         for row in self.rows:
@@ -135,11 +136,13 @@ class Inquiry:
                     os.close(fd)
                     unsettled.add(suspect.lineage)
                     continue
+                if stat.device not in shared:
+                    shared[stat.device] = is_shared(fd)
                 finding = Finding(
                     suspect=suspect,
                     fd=fd,
                     stat=stat,
-                    remote=is_shared(fd),
+                    remote=shared[stat.device],
                     packed=compression(suspect.path),
                 )
                 moved = [] if finding.packed else self._judge(finding, rows)

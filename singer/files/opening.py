@@ -45,7 +45,7 @@ def open_in(directory: int, name: str, path: str) -> int:
             stat = stat_fd(taken)
             if not stat.is_regular:
                 raise ReadError(f"open {path!r}: {special(stat)}")
-            if is_planted(directory, taken):
+            if is_planted(directory, taken, stat):
                 raise ReadError(f"open {path!r}: {planted(stat)}")
             return _reopen(taken)
         finally:

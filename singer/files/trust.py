@@ -23,13 +23,14 @@ def is_trusted(owner: int) -> bool:
     return owner in (_ROOT, os.geteuid())
 
 
-def is_planted(directory: int, fd: int) -> bool:
+def is_planted(directory: int, fd: int, stat: FileStat) -> bool:
     """Whether `fd`, opened by a name in the open `directory`, may be a hard link made by others.
 
-    That is so if users that are not trusted may write to the directory and the file has other
-    names; but a user may link what he owns. Raises OSError.
+    `stat` is what the kernel says of it since it is open. That is so if users that are not trusted
+    may write to the directory and the file has other names; but a user may link what he owns.
+    Raises OSError.
     """
-    above, stat = stat_fd(directory), stat_fd(fd)
+    above = stat_fd(directory)
     if is_trusted(above.uid) and not above.mode & _WRITABLE_BY_OTHERS:
         return False
     if stat.uid == above.uid != _ROOT:

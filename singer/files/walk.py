@@ -260,6 +260,21 @@ class Walker:
         """Look into one directory, whether a glob leads to it or not."""
         return self.list_directories([directory], known)[directory]
 
+    def list_names(self, directory: str) -> list[str]:
+        """The names of all that is in one directory; none where it cannot be read."""
+        spot = find(directory, self._roots)
+        if spot is None:
+            return []
+        with Descent(self._roots) as descent:
+            try:
+                fd = descent.open(self._followed(spot, descent), os.O_RDONLY)
+            except OSError:
+                return []
+            try:
+                return os.listdir(fd)
+            finally:
+                os.close(fd)
+
     def list_directories(
         self, directories: Collection[str], known: Tree = _NO_TREE
     ) -> dict[str, Listing]:

@@ -157,6 +157,8 @@ def of_stream(
     events: list[Event] = []
     unsettled: set[str] = set()
     for directory in sorted(directories):
+        if not any(any(heads_of(name)) for name in walker.list_names(directory)):
+            continue  # the rule, and names alone are had for little
         for _ in range(_MOST_LOOKS):
             listing = walker.list_directory(directory).sightings
             taken = rows(

@@ -17,6 +17,9 @@ from singer.positions.connection import connect, translated, verify
 #: agent from emptying its log for as long as somebody reads the first page in a pager.
 _PAGE: Final = 1000
 
+#: Keys that one statement looks for; SQLite has limits on how many parameters it takes.
+_KEYS_AT_ONCE: Final = 500
+
 _STEP: Final = "read position store"
 
 
@@ -30,12 +33,14 @@ def select(
     connection: sqlite3.Connection, statement: str, stream: str, keys: Iterable[object]
 ) -> list[Position]:
     """The rows of a stream that a SELECT_BY_... finds under one of `keys`."""
-    # One look per key: a few microseconds each, and no limit on how many there are.
-    return [
-        schema.from_row(row)
-        for key in dict.fromkeys(keys)
-        for row in connection.execute(statement, (stream, key))
-    ]
+    found: list[Position] = []
+    wanted = list(dict.fromkeys(keys))
+    for first in range(0, len(wanted), _KEYS_AT_ONCE):
+        some = wanted[first : first + _KEYS_AT_ONCE]
+        places = ", ".join("?" * len(some))
+        rows = connection.execute(f"{statement} ({places})", (stream, *some))
+        found += map(schema.from_row, rows)
+    return found
 
 
 class Query:

@@ -71,8 +71,9 @@ _COLUMNS: Final = (
     "offset, tail_length, tail, resume, first_seen_ns, updated_ns"
 )
 
-SELECT_BY_INODE: Final = f"SELECT {_COLUMNS} FROM positions WHERE stream = ? AND inode = ?"
-SELECT_BY_PATH: Final = f"SELECT {_COLUMNS} FROM positions WHERE stream = ? AND path = ?"
+#: For `IN (…)` with as many parameters as there are keys.
+SELECT_BY_INODE: Final = f"SELECT {_COLUMNS} FROM positions WHERE stream = ? AND inode IN"
+SELECT_BY_PATH: Final = f"SELECT {_COLUMNS} FROM positions WHERE stream = ? AND path IN"
 #: ?1: the last id seen; ?2: a stream or NULL for all; ?3: how many.
 SELECT_PAGE: Final = (
     f"SELECT {_COLUMNS} FROM positions WHERE id > ?1 AND (?2 IS NULL OR stream = ?2) "

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from singer.files.stat import stat_fd
 from singer.files.trust import is_planted, is_trusted
 from tests.files.privileges import STRANGER, needs_root
 
@@ -32,7 +33,7 @@ def planted(directory: str, name: str) -> bool:
         stack.callback(os.close, above)
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=above)
         stack.callback(os.close, fd)
-        return is_planted(above, fd)
+        return is_planted(above, fd, stat_fd(fd))
 
 
 def test_root_and_the_agents_user_are_trusted():
@@ -78,11 +79,11 @@ def test_a_link_that_is_removed_and_made_anew_meanwhile_is_still_found_out(tmp_p
     try:
         os.unlink(f"{logs}/a.log")
         assert os.fstat(fd).st_nlink == 1
-        assert is_planted(above, fd)
+        assert is_planted(above, fd, stat_fd(fd))
         os.link(secret, f"{logs}/a.log")
         os.unlink(secret)
         assert os.fstat(fd).st_nlink == 1
-        assert is_planted(above, fd)
+        assert is_planted(above, fd, stat_fd(fd))
     finally:
         os.close(fd)
         os.close(above)
@@ -95,7 +96,7 @@ def test_a_file_deleted_meanwhile_was_nobody_elses(tmp_path):
     fd = os.open("a.log", os.O_CREAT | os.O_WRONLY, dir_fd=above)
     try:
         os.unlink(f"{logs}/a.log")
-        assert not is_planted(above, fd)
+        assert not is_planted(above, fd, stat_fd(fd))
     finally:
         os.close(fd)
         os.close(above)

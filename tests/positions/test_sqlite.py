@@ -480,7 +480,8 @@ def test_lookups_use_the_indexes(tmp_path):
         async with opened(path):
             connection = sqlite3.connect(path)
             for query in (schema.SELECT_BY_INODE, schema.SELECT_BY_PATH):
-                plan = connection.execute(f"EXPLAIN QUERY PLAN {query}", ("a", 1)).fetchall()
+                explain = f"EXPLAIN QUERY PLAN {query} (?, ?)"
+                plan = connection.execute(explain, ("a", 1, 2)).fetchall()
                 assert "USING INDEX" in str(plan)
             connection.close()
 
