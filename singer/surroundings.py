@@ -23,6 +23,7 @@ from singer.files.finding import Suspect
 from singer.files.identity import born_before
 from singer.files.lineage import bases, lineage_of
 from singer.files.siblings import compression
+from singer.files.stat import FileStat
 from singer.files.threads import DeviceThreads
 from singer.files.walk import Sighting, Walker
 from singer.lookout import Lookout
@@ -220,7 +221,7 @@ class Surroundings:
                 continue
             packed = compression(sighting.path)
             plain = sighting.path.removesuffix(packed.value) if packed else None
-            if plain not in there or born_before(stat, there[plain].birth_ns):
+            if plain not in there or _is_older(stat, there[plain]):
                 plain = None
             lineage = self._lineage(sighting.path, paths) if ours(sighting) else None
             # A number may have been used again. Then a compressed file's content tells more, and a
@@ -323,3 +324,12 @@ class Surroundings:
             if not suspect.current and done >= self._destinations:
                 self._dormants.add(key, suspect.lineage, suspect.path, stat)
                 del suspects[key]
+
+
+def _is_older(archive: FileStat, plain: FileStat) -> bool:
+    """Whether an archive was not made of the plain file of its name, because it is older.
+
+    Its time is that of what it was made of, or later: the tools that compress files keep it.
+    """
+    born_ns = plain.birth_ns
+    return born_before(archive, born_ns) or (born_ns is not None and archive.mtime_ns < born_ns)

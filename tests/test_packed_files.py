@@ -226,6 +226,22 @@ def test_the_copy_is_packed_under_the_name_of_a_rotated_file_that_is_still_open(
     expect(agent, lines(0, 80))
 
 
+def test_an_archive_beside_a_file_of_its_plain_name_and_with_the_same_header_is_read(rig, logs):
+    log, header = logs / "app.log", lines(0, 30)
+    agent = rig().start()
+    agent.run_until(agent.stream.scanned.is_set, "the first look")
+    assert agent.stop()
+    append(log, header + lines(30, 40))
+    first = rotate(log)
+    later(first, -10)
+    append(log, header + lines(40, 50))  # before the other is compressed
+    pack(first)
+    rotate(log)
+    agent.start()
+    agent.run_until_caught_up()
+    assert agent.writer.arrived == header + lines(30, 40) + header + lines(40, 50)
+
+
 def test_an_archive_beside_another_file_under_its_plain_name_is_read(rig, logs):
     log = logs / "app.log"
     append(log, lines(0, 30))
