@@ -1,9 +1,10 @@
 """Lookout: where a stream looks for its files, and when.
 
-Owns the walk of all directories every `rescan`, which is the truth; the looks in between at
-directories that events point to, which only come sooner; the watches that bring such events; and
-what cannot be read, said once for as long as it lasts. Knows nothing of open files. Loop thread
-only; every look runs in a thread of the stream's own, so that a hung mount holds up nobody else.
+Owns the walk of all directories every `rescan`, which is the truth; the looks in between, and
+during a walk, at directories that events point to, which only come sooner; the watches that bring
+such events; and what cannot be read, said once for as long as it lasts. Knows nothing of open
+files. Loop thread only; every look runs in a thread of the stream's own, so that a hung mount holds
+up nobody else.
 """
 
 from __future__ import annotations
@@ -129,10 +130,15 @@ class Lookout:
                     await self._hint.wait()
             except TimeoutError:
                 break
-            await asyncio.sleep(_HINT_SECONDS)
-            cpu_seconds = await self._look_at(self._take_hints())
-            pause_seconds = cpu_seconds * (1 / _HINT_DUTY - 1)
-            await asyncio.sleep(min(pause_seconds, _HINT_PAUSE_SECONDS))
+            await self._follow_hints()
+
+    async def _follow_hints(self) -> _Seen:
+        """Look where something happens, and rest for as long as that was dear."""
+        await asyncio.sleep(_HINT_SECONDS)
+        seen = await self._look_at(self._take_hints())
+        pause_seconds = seen.cpu_seconds * (1 / _HINT_DUTY - 1)
+        await asyncio.sleep(min(pause_seconds, _HINT_PAUSE_SECONDS))
+        return seen
 
     def _take_hints(self) -> set[str]:
         hinted, self._hinted = self._hinted, set()
@@ -143,22 +149,43 @@ class Lookout:
 
     async def _look_everywhere(self) -> None:
         self._take_hints()
-        walk = await self.in_thread(self._walker.walk, self.census.tree)
-        changes = self.census.see_all(walk.tree)
+        walking = asyncio.ensure_future(self.in_thread(self._walker.walk, self.census.tree))
+        try:
+            meanwhile = await self._look_meanwhile(walking) if self.directories else []
+            walk = await walking
+        finally:
+            walking.cancel()
+        newer = {each for seen in meanwhile for each in seen.directories}
+        changes = self.census.see_all(walk.tree, newer)
         self._complaints, self._complained = {}, self._complaints
-        for directory in self._watched - walk.directories:
+        below = [each for seen in meanwhile for each in seen.walks]
+        there = walk.directories.union(*(each.directories for each in below))
+        for directory in self._watched - there:
             self._services.wakeup.unwatch_directory(directory, self)
-        self._watched &= walk.directories
+        self._watched &= there
         self.directories = frozenset()
-        self._beside = {d: names for d, names in self._beside.items() if d in walk.directories}
-        self._mind(walk)
+        self._beside = {d: names for d, names in self._beside.items() if d in there}
+        for each in (walk, *below):
+            self._mind(each)
         await self._hand_on(changes, set(), everywhere=True)
 
-    async def _look_at(self, directories: set[str]) -> float:
-        """Look at these directories, and report; the CPU seconds that the look itself took."""
+    async def _look_meanwhile(self, walking: asyncio.Future[Walk]) -> list[_Seen]:
+        """Look where something happens until a walk is over, which may take long."""
+        meanwhile: list[_Seen] = []
+        walking.add_done_callback(lambda _: self._hint.set())
+        while True:
+            await self._hint.wait()
+            if walking.done():
+                if not self._hinted:
+                    self._hint.clear()
+                return meanwhile
+            meanwhile.append(await self._follow_hints())
+
+    async def _look_at(self, directories: set[str]) -> _Seen:
+        """Look at these directories, and report."""
         if not directories:
             await self._hand_on({}, set(), everywhere=False)
-            return 0.0
+            return _Seen(directories=set(), tree={}, beside={}, walks=[], cpu_seconds=0.0)
         seen = await self.in_thread(
             _look, self._walker, self.census.tree, directories, self.directories
         )
@@ -171,7 +198,7 @@ class Lookout:
             self._mind(walk)
         changes = self.census.see(seen.directories, seen.tree)
         await self._hand_on(changes, rotated, everywhere=False)
-        return seen.cpu_seconds
+        return seen
 
     async def _hand_on(self, changes: Changes, rotated: set[str], *, everywhere: bool) -> None:
         """Report, with what a report that failed did not come to."""

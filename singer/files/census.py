@@ -57,10 +57,14 @@ class Census:
         stat = self._tree.get(directory, _NO_FILES).get(name)
         return None if stat is None else (stat.device, stat.inode)
 
-    def see_all(self, tree: Tree) -> Changes:
-        """Everything was looked at, and this is all there is."""
-        before, self._tree = self._tree, dict(tree)
-        return self._compare(before, tree)
+    def see_all(self, tree: Tree, newer: Collection[str] = ()) -> Changes:
+        """Everything was looked at, and this is all there is, but for what was seen since in the
+        directories that are `newer`.
+        """
+        before = self._tree
+        self._tree = {each: tree[each] for each in tree.keys() - newer}
+        self._tree |= {each: before[each] for each in before.keys() & newer}
+        return self._compare(before, self._tree)
 
     def see(self, directories: Collection[str], tree: Tree) -> Changes:
         """These directories were looked at, and this is all there is in them."""

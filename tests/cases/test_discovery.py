@@ -5,11 +5,13 @@ import shutil
 import socket
 import stat
 import subprocess
+import threading
 import time
 
 import pytest
 
-from singer.base.events import FileUnreadable
+from singer.base.events import FileRotated, FileUnreadable
+from singer.files.walk import Walker
 from tests.files.privileges import bound_by_permissions
 from tests.support.consume import Collector
 from tests.support.logs import append, expect, expect_each, later, lines, long_ago
@@ -59,6 +61,39 @@ def test_a_directory_is_deleted_while_its_files_are_unread(rig, logs):
     agent.writer.up = True
     agent.loop.call_soon(agent.writer.settle)
     expect(agent, lines(0, 510))
+
+
+def test_what_happens_during_a_walk_of_everything_does_not_wait_for_its_end(rig, logs, monkeypatch):
+    (logs / "a").mkdir()
+    append(logs / "a" / "app.log", lines(0, 10))
+    agent = rig("*/app.log*").start()
+    expect(agent, lines(0, 10))
+    walk, begun, go_on = Walker.walk, threading.Event(), threading.Event()
+
+    def slow_walk(self, *known):
+        seen = walk(self, *known)
+        begun.set()
+        go_on.wait(20)
+        return seen
+
+    monkeypatch.setattr(Walker, "walk", slow_walk)
+    agent.run_until(begun.is_set, "the next walk")
+    try:
+        (logs / "a" / "app.log").rename(logs / "a" / "app.log.1")
+        append(logs / "a" / "app.log", lines(10, 20))
+        expect(agent, lines(0, 20))
+        (logs / "b").mkdir()
+        append(logs / "b" / "app.log", lines(20, 30))
+        expect(agent, lines(0, 30))
+    finally:
+        go_on.set()
+    monkeypatch.undo()
+    agent.run_until_caught_up()
+    assert agent.writer.arrived == lines(0, 30), "what the walk saw before does not count"
+    (logs / "b" / "app.log").rename(logs / "b" / "app.log.1")
+    append(logs / "b" / "app.log", lines(30, 40))
+    expect(agent, lines(0, 40))
+    assert len(agent.seen(FileRotated)) == 2
 
 
 def test_directories_of_pods_appear_one_after_the_other(rig, logs):
