@@ -418,7 +418,7 @@ class Pipeline:
         ceilings = (self._ceiling, *self.destination.ceilings, *self._hint)
         size = want + self._source.held
         reserved = int(size * self._cost_per_byte()) + _TICKET_BYTES
-        turns, share = self._services.turns, self._share
+        turns, share, epoch = self._services.turns, self._share, self._epoch
         room: Room | None = None
         try:
             await turns.begin(share)
@@ -427,7 +427,9 @@ class Pipeline:
             await acquire(ceilings, reserved, share.mark)
             room = Room(ceilings, reserved)
             await turns.begin(share)
-            if self._failure is not None or (want and not await self._read(want, room)):
+            if self._failure is not None or epoch != self._epoch:
+                return  # what was held may be gone: it is read again from further back
+            if want and not await self._read(want, room):
                 return
             # A store into mapped memory: should the process die in here, the next one knows where.
             self._services.breaker.mark(

@@ -9,6 +9,7 @@ import pytest
 from singer.base.events import CommitHeldUp, InternalError, RecordDeadLettered, Rewound
 from singer.budget import Ceiling, acquire, charge
 from singer.positions.query import read_positions
+from singer.turns import Share
 from singer.writers.dead_letters import read_dead_letters
 from tests.support.logs import append, lines
 from tests.support.rig import LoopbackWriter, Rig, SlowDisk
@@ -400,3 +401,24 @@ def test_files_that_wait_for_a_stalled_cluster_sleep(rig, log, monkeypatch, ackn
     assert len(rounds) < 60, "a look or two, and no more"
     come_up(agent)
     agent.run_until(lambda: len(agent.writer.arrived) == files * count, "all", seconds=30)
+
+
+def test_a_rewind_while_the_end_of_a_rotated_file_waits_for_its_turn(rig, log):
+    agent = rig()
+    send_in_parts(agent, log, [lines(0, 5)])
+    (pipeline,) = agent.stream.pipelines
+    with log.open("ab", buffering=0) as file:
+        file.write(b"no newline")
+    agent.run_until(lambda: pipeline.held, "the end is read")
+    busy = Share(1.0)
+    agent.loop.run_until_complete(agent.turns.begin(busy))
+    log.rename(log.with_name("app.log.1"))
+    agent.run_until(lambda: len(agent.turns._waiting), "the end asks for a turn")
+    agent.writer.settle_one(failing=True)
+    agent.run_until(lambda: agent.seen(Rewound), "the rewind")
+    agent.writer.up = True
+    agent.turns.end(busy)
+    agent.run_until(lambda: len(agent.writer.arrived) == 6, "all of it")
+    assert agent.writer.arrived == [*lines(0, 5), b"no newline"]
+    agent.run_until_caught_up()
+    assert agent.stop()
