@@ -638,13 +638,19 @@ class Pipeline:
         return state if self.held and self._services.loop.time() >= due else State.MORE
 
     def _held_due_at(self) -> tuple[float, State]:
+        return min(self._final_due_at(), self._quiet_due_at(), key=lambda each: each[0])
+
+    def _final_due_at(self) -> tuple[float, State]:
+        if self.file.final_since is None or not self._source.complete or self.destination.once:
+            return inf, State.MORE
+        grace = self.destination.rotate_grace_seconds
+        quiet_since = max(self.file.final_since, self._grown_at)
+        # What lay there before it was found to be final has had its time, or part of it.
+        return min(quiet_since + grace, self._quiet_until(grace)), State.FINAL
+
+    def _quiet_due_at(self) -> tuple[float, State]:
         destination = self.destination
         own = destination.quiet_after_seconds
-        if self.file.final_since is not None and self._source.complete and not destination.once:
-            grace = destination.rotate_grace_seconds
-            quiet_since = max(self.file.final_since, self._grown_at)
-            # What lay there before it was found to be final has had its time, or part of it.
-            return min(quiet_since + grace, self._quiet_until(grace)), State.FINAL
         by_stream = None if destination.once else destination.flush_partial_after_seconds
         quiet_after = by_stream if own is None else own
         if quiet_after is None or self._in_vain == self._source.read_offset:

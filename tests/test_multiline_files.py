@@ -45,6 +45,18 @@ def test_the_last_record_is_sent_when_nothing_came_for_the_timeout(multiline, lo
     expect(agent, [b"1 one\n  at a", b"2 two\n  at"])
 
 
+def test_at_the_end_of_a_rotated_file_the_last_record_waits_no_longer_than_the_timeout(
+    multiline, logs
+):
+    agent = multiline(timeout=0.2, rotate_grace=Seconds(60.0))
+    write(logs / "app.log", b"1 one\n  at a\n")
+    agent.run_until(lambda: held(agent), "held")
+    (logs / "app.log").rename(logs / "app.log.1")
+    write(logs / "app.log", b"2 two\n3 three\n")
+    agent.run_until(lambda: b"3 three" in agent.writer.arrived, "the successor")
+    assert agent.writer.arrived == [b"1 one\n  at a", b"2 two", b"3 three"]
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_record_that_is_half_written_when_the_agent_ends_stays_one(multiline, logs, killed):
     agent = multiline()
