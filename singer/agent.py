@@ -132,7 +132,7 @@ class Agent:
         self._clusters: dict[str, KafkaCluster] = {}
         self._arrivals: list[Arrivals] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._deciders = Deciders(config.agent.decider_file, emit)
+        self._deciders = Deciders(config.agent.decider_file)
         self._positions = SqlitePositions(
             state.positions,
             emit=emit,
@@ -176,6 +176,8 @@ class Agent:
     async def _start(self, loop: asyncio.AbstractEventLoop, wakeup: Wakeup) -> None:
         config, agent = self._config, self._config.agent
         agent_id = agent.id or _machine_id()
+        if (said := self._deciders.look()) is not None:  # before the first record is sent
+            self._emit(said)
         zones = resolve(agent.locality, emit=self._emit)
         await self._connect(agent_id, zones)
         services = Services(
@@ -231,7 +233,7 @@ class Agent:
         self._spawn(self._accept_recovery())
         self._spawn(self._keep_up())
         if config.agent.decider_file is not None:
-            self._spawn(self._keep_deciders())
+            self._spawn(self._keep_deciders(services.threads))
         # What lives now lives as long as the process: collections need not look at it again.
         gc.freeze()
 
@@ -342,11 +344,13 @@ class Agent:
         if self._once and not all(stream.caught_up for stream in self.streams):
             self._status = self._status or os.EX_TEMPFAIL
 
-    async def _keep_deciders(self) -> None:
+    async def _keep_deciders(self, threads: DeviceThreads) -> None:
         """Look whether somebody changed the decider file."""
         while True:
             await asyncio.sleep(_DECIDERS_SECONDS)
-            self._deciders.look()
+            said = await threads.run("the decider file", self._deciders.look)
+            if said is not None:
+                self._emit(said)
 
     async def _keep_up(self) -> None:
         """Drop rows of files long gone, now and then."""

@@ -1,8 +1,7 @@
 """Deciders: percentages by name, in a file that people change while the agent runs.
 
 The file is JSON, `{"name": 25, …}` with 0 to 100. What is not in it is 100: a forgotten name loses
-nothing. A file that is broken, or gone, leaves everything as it was, and the agent says so. Blocks
-only to read one small file.
+nothing. A file that is broken, or gone, leaves everything as it was, and the agent says so.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import json
 import os
 from typing import Final
 
-from singer.base.events import DecidersRead, DecidersUnreadable, Emit
+from singer.base.events import DecidersRead, DecidersUnreadable
 from singer.base.smallfile import read_small_file
 
 _MAX_BYTES: Final = 1 << 20
@@ -21,35 +20,35 @@ _ALL: Final = 100.0
 class Deciders:
     """What names stand for now; `path` None: everything is 100."""
 
-    def __init__(self, path: str | None, emit: Emit) -> None:
+    def __init__(self, path: str | None) -> None:
         self._path = path
-        self._emit = emit
         self._percent: dict[str, float] = {}
         self._seen: tuple[int, int, int] | None = None
-        self.look()
 
     def percent(self, name: str) -> float:
         """0 to 100."""
         return self._percent.get(name, _ALL)
 
-    def look(self) -> None:
-        """Read the file if it is another one, or was changed."""
+    def look(self) -> DecidersRead | DecidersUnreadable | None:
+        """Read the file if it is another one, or was changed; what is to be said of that.
+
+        Blocks for as long as the file's mount does: for a thread, one at a time.
+        """
         if self._path is None:
-            return
+            return None
         try:
             stat = os.stat(self._path)
             seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         except OSError:
             seen = (0, 0, 0)
         if seen == self._seen:
-            return
+            return None
         self._seen = seen
         try:
             self._percent = _parsed(read_small_file(self._path, _MAX_BYTES))
-        except ValueError as error:
-            self._emit(DecidersUnreadable(path=self._path, cause=str(error)))
-        else:
-            self._emit(DecidersRead(path=self._path, names=len(self._percent)))
+        except (ValueError, RecursionError) as error:
+            return DecidersUnreadable(path=self._path, cause=str(error))
+        return DecidersRead(path=self._path, names=len(self._percent))
 
 
 def _parsed(data: bytes) -> dict[str, float]:

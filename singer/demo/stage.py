@@ -56,7 +56,8 @@ STREAMS: Final = (
         topic="demo.traces",
         files=("traces-0",),
         form=Format.MULTILINE,
-        reader={"start": "^[0-9]"},
+        # Records are written whole here, so that the last of a file need not wait for more.
+        reader={"start": "^[0-9]", "timeout": "100ms"},
         partitioner={"type": "random", "local": True},
     ),
 )
