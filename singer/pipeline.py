@@ -463,6 +463,7 @@ class Pipeline:
         """
         source = self._source
         before = source.held
+        from_the_beginning = source.read_offset == 0 and self.file.packed is None
         try:
             outcome = Outcome.COLD if self.file.remote else source.read(want, nowait=True)
             if outcome is Outcome.COLD:
@@ -488,6 +489,8 @@ class Pipeline:
             self._share.nbytes += fresh
             self.destination.account.read += fresh
             self.destination.account.held += fresh
+            if from_the_beginning and fresh < want:
+                self._largest = fresh  # truncated since it was asked: nothing of before was read
         if outcome is Outcome.CHANGED:
             self._change()
         if self._failure is not None:

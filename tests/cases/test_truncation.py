@@ -7,6 +7,7 @@ import pytest
 
 from singer.base.config import ByteSize, TextReaderConfig
 from singer.base.events import FileRewritten, FileRotated, Rewound
+from singer.files.source import Source
 from singer.readers.text import TextReader
 from singer.writers.dead_letters import read_dead_letters
 from tests.support.logs import append, expect, later, lines, rewrite, run_until_on_disk
@@ -292,3 +293,24 @@ def test_what_was_read_and_truncated_away_before_it_was_delivered_is_counted(rig
     assert account.skipped == {"truncated": sum(len(line) + 1 for line in lines(10, 20))}
     (said,) = agent.seen(FileRewritten)
     assert "is gone" in said.message()
+
+
+def test_truncated_and_written_anew_just_before_the_first_read(rig, logs, monkeypatch):
+    """What was never read cannot come again: the shorter file is taken for what it is."""
+    log = logs / "app.log"
+    append(log, lines(0, 30))
+    read, done = Source.read, []
+
+    def read_late(self, *arguments, **options):
+        if not done:
+            done.append(True)
+            rewrite(log, lines(30, 40))
+        return read(self, *arguments, **options)
+
+    monkeypatch.setattr(Source, "read", read_late)
+    agent = rig().start()
+    agent.run_until_caught_up()
+    assert agent.writer.arrived == lines(30, 40)
+    append(log, lines(40, 50))
+    expect(agent, lines(30, 50))
+    assert not agent.seen(FileRewritten)
