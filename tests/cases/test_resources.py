@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 
+from singer.base.config import ByteSize, Oversize, TextReaderConfig
 from tests.support.consume import Collector, read_topic
 from tests.support.logs import append, expect, expect_all, expect_each, lines
 from tests.support.waiting import wait_until
@@ -195,6 +196,23 @@ def _files(directory):
 
 
 # --- long lines -----------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_a_gigabyte_without_a_newline(rig, logs):
+    """For other readers see tests/readers: what they give up goes to the dead letters, whole."""
+    log = logs / "app.log"
+    with log.open("wb") as file:
+        file.truncate(1 << 30)
+    reader = TextReaderConfig(max_record=ByteSize(16 << 10), oversize=Oversize.TRUNCATE)
+    before = psutil.Process().memory_info().rss
+    agent = rig(reader=reader).start()
+    account = agent.ledger.account("s", "out")
+    agent.run_until(lambda: account.read == 1 << 30, "all of it", 120)
+    append(log, [b"", *lines(0, 10)])
+    expect(agent, [bytes(16 << 10), *lines(0, 10)])
+    assert psutil.Process().memory_info().rss - before < 64 << 20
+    assert agent.stop()
 
 
 def test_a_line_of_a_hundred_megabytes(agent, brokers, logs):
