@@ -31,6 +31,8 @@ from singer.positions.state_dir import StateDir
 from tests.positions.test_breaker import DESTINATION, FILE, STREAM
 
 state_dir, offset, deed = sys.argv[1:]
+for each in signal.SIGINT, signal.SIGHUP:
+    signal.signal(each, signal.SIG_DFL)  # whoever runs the tests may ignore them
 breaker = CrashBreaker(StateDir(state_dir), discard)
 breaker.open()
 if offset != "none":
