@@ -77,6 +77,7 @@ class Roster(Keyed[Tracked]):
         self._walker = walker
         self._of_path: dict[str, tuple[Tracked, ...]] = {}
         self._moved: list[Tracked] = []
+        self._displaced: set[Key] = set()  # final, and nobody has looked where they are
 
     @property
     def pipelines(self) -> Iterator[Pipeline]:
@@ -86,6 +87,18 @@ class Roster(Keyed[Tracked]):
     def of_path(self, path: str) -> Sequence[Tracked]:
         """The open files that belong to a path, its rotated ones included."""
         return self._of_path.get(path, ())
+
+    def displace(self, path: str, key: Key) -> None:
+        """This file is at the path, so the one that was there is not, whatever the last look saw.
+
+        Its successor has to wait for its end from the beginning.
+        """
+        before = self.at.get(path)
+        if before is None or before.file.key == key or before.file.final_since is not None:
+            return
+        before.file.final_since = self._services.loop.time()
+        self._displaced.add(before.file.key)
+        before.wake()
 
     def enter(self, tracked: Tracked, *, current: bool) -> None:
         """A file is open; `current`: it is at its path."""
@@ -111,6 +124,7 @@ class Roster(Keyed[Tracked]):
         self._pop(key)
         self._part(tracked)
         self.unseen.discard(key)
+        self._displaced.discard(key)
         if self.youngest.get(path) is tracked:
             del self.youngest[path]
         if self.at.get(path) is tracked:
@@ -146,7 +160,7 @@ class Roster(Keyed[Tracked]):
                 was_at[file.path] = tracked
             if sighting is not None:
                 self._seen(tracked, sighting)
-            elif file.final_since is None:
+            elif file.final_since is None or key in self._displaced:
                 links, where = left.get(key, (1, file.seen_at))
                 if links and where == file.seen_at and taken(where) is None:
                     self.unseen.add(key)  # its directory cannot be read just now
@@ -208,6 +222,7 @@ class Roster(Keyed[Tracked]):
 
     def _revive(self, tracked: Tracked) -> None:
         """A file is at its path, or back there."""
+        self._displaced.discard(tracked.file.key)
         if tracked.file.final_since is not None:
             tracked.file.final_since = None
             for pipeline in tracked.pipelines.values():
@@ -216,8 +231,9 @@ class Roster(Keyed[Tracked]):
     def _finalise(self, tracked: Tracked) -> None:
         """Nobody is expected to write to a file any more."""
         file = tracked.file
-        if file.final_since is not None:
+        if file.final_since is not None and file.key not in self._displaced:
             return
+        self._displaced.discard(file.key)
         file.final_since = self._services.loop.time()
         self._services.emit(
             FileRotated(

@@ -324,6 +324,8 @@ class Stream:
             packed=finding.packed,
         )
         file.opened_at = services.loop.time()
+        if suspect.current:
+            self._open.displace(file.path, file.key)
         tracked = self._open.get(file.key) or Tracked(file=file, stat=finding.stat)
         for destination, entry in finding.entries.items():
             position = positions[destination]

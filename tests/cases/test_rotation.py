@@ -10,6 +10,7 @@ import time
 import pytest
 
 from singer.base.events import FileRotated
+from singer.surroundings import Surroundings
 from tests.support.lines import LogWriter
 from tests.support.logs import (
     append,
@@ -508,3 +509,34 @@ def test_rotated_twenty_times_a_second_while_the_agent_comes_and_goes(rig, logs,
     # A kill may repeat what was acknowledged within one commit; a clean stop repeats nothing.
     bound = lives * 20 * 50 if end == "kill" else 0
     expect_written(agent, load.writer, duplicates_at_most=bound)
+
+
+def test_rotated_after_the_look_and_before_the_files_of_its_path_are_listed(rig, logs, monkeypatch):
+    """The successor is found first, and waits all the same."""
+    log = logs / "app.log"
+    append(log, lines(0, 10))
+    agent = rig().start()
+    expect(agent, lines(0, 10))
+    agent.writer.up = False
+    append(log, lines(10, 20))
+    agent.run_until(lambda: agent.writer.waiting, "what is on its way")
+    real, done = Surroundings._list, []
+
+    async def list_late(self, directories):
+        if not done:
+            done.append(True)
+            log.rename(logs / "app.log.1")
+            append(log, lines(20, 30))
+        return await real(self, directories)
+
+    monkeypatch.setattr(Surroundings, "_list", list_late)
+    agent.stream._agenda.ask([str(log)])
+    agent.stream._lookout.look_soon()
+    agent.run_until(lambda: agent.seen(FileRotated), "the rotation")
+    agent.run_for(0.1)
+    assert agent.writer.waiting == lines(10, 20), "the successor waits for its end"
+    agent.writer.up = True
+    agent.loop.call_soon(agent.writer.settle)
+    expect(agent, lines(0, 30))
+    (rotated,) = agent.seen(FileRotated)
+    assert rotated.to == str(logs / "app.log.1")
