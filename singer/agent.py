@@ -43,6 +43,7 @@ from singer.base.events import (
 )
 from singer.base.ledger import Ledger
 from singer.base.ports import Clock
+from singer.base.zone import Zone
 from singer.budget import Budget
 from singer.deciders import Deciders
 from singer.descriptors import Descriptors
@@ -53,7 +54,8 @@ from singer.files.walk import Walker
 from singer.kafka.cluster import KafkaCluster
 from singer.kafka.embedded import EmbeddedCluster
 from singer.limit import Limit
-from singer.locality.zone import resolve
+from singer.locality.ec2 import Ec2Zone
+from singer.locality.zone import Source, resolve
 from singer.observe.arrivals import Arrivals
 from singer.outlets import Outlet, Outlets
 from singer.positions.breaker import CrashBreaker
@@ -178,14 +180,16 @@ class Agent:
         agent_id = agent.id or _machine_id()
         if (said := self._deciders.look()) is not None:  # before the first record is sent
             self._emit(said)
-        zones = resolve(agent.locality, emit=self._emit)
-        await self._connect(agent_id, zones)
+        zone = Zone(resolve(agent.locality, emit=self._emit))
+        threads = DeviceThreads(self._emit)
+        ec2 = self._ec2(zone, threads) if agent.locality == Source.EC2.value else None
+        await self._connect(agent_id, zone)
         services = Services(
             loop=loop,
             spawn=self._spawn,
             clock=self._clock,
             emit=self._emit,
-            threads=DeviceThreads(self._emit),
+            threads=threads,
             wakeup=wakeup,
             breaker=self._breaker,
             turns=Turns(),
@@ -223,7 +227,7 @@ class Agent:
                 version=__version__,
                 agent_id=agent_id,
                 state_dir=self._state.path,
-                zone="/".join(zones) or "unknown",
+                zone="/".join(zone.names) or "unknown",
                 streams=len(self.streams),
                 clusters=len(self._clusters),
             )
@@ -233,9 +237,29 @@ class Agent:
         self._spawn(self._accept_recovery())
         self._spawn(self._keep_up())
         if config.agent.decider_file is not None:
-            self._spawn(self._keep_deciders(services.threads))
+            self._spawn(self._keep_deciders(threads))
+        if ec2 is not None:
+            self._spawn(ec2.keep())
         # What lives now lives as long as the process: collections need not look at it again.
         gc.freeze()
+
+    def _ec2(self, zone: Zone, threads: DeviceThreads) -> Ec2Zone:
+        """Who keeps the zone at what the instance's metadata say."""
+
+        def changed() -> None:
+            for cluster in self._clusters.values():
+                cluster.zone_changed()
+
+        ec2 = Ec2Zone(
+            zone,
+            memory=self._state.zone,
+            boot_id=self._state.boot_id,
+            threads=threads,
+            emit=self._emit,
+            changed=changed,
+        )
+        ec2.recall()
+        return ec2
 
     def _own_files(self) -> set[tuple[int, int]]:
         """(device, inode) of what the agent writes: shipping its own log would never end."""
@@ -247,7 +271,7 @@ class Agent:
                     own.add((stat.st_dev, stat.st_ino))
         return own
 
-    async def _connect(self, agent_id: str, zones: tuple[str, ...]) -> None:
+    async def _connect(self, agent_id: str, zone: Zone) -> None:
         labels = self._config.agent.labels
         client_id = ",".join([f"singer-{agent_id}", *(f"{k}={v}" for k, v in labels.items())])
         for name, config in _used(self._config).items():
@@ -260,7 +284,7 @@ class Agent:
                 bootstrap=embedded.bootstrap if embedded else ",".join(config.bootstrap),
                 host=agent_id,
                 client_id=client_id,
-                zones=zones,
+                zone=zone,
                 emit=self._emit,
                 clock=self._clock,
                 embedded=embedded,

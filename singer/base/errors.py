@@ -9,6 +9,7 @@
         ├── StateError            the state directory or the position store
         │   └── StateLockedError  another agent holds the state directory
         ├── ReadError             a log file
+        ├── LocalityError         who knows this host's zone does not say it
         ├── DeadLettersFullError  the dead-letter file reached its ceiling
         └── DeliveryError         a batch was not (wholly) acknowledged
             ├── TopicError        this topic: absent, not authorised, invalid
@@ -91,6 +92,10 @@ class StateError(WorldError):
 
 class StateLockedError(StateError):
     """Another agent runs on the same state directory."""
+
+
+class LocalityError(WorldError):
+    """The zone of this host cannot be found out now."""
 
 
 class ReadError(WorldError):

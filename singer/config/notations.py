@@ -126,8 +126,6 @@ class Notations:
             return agent
         place = entries["locality"].value
         locality = zone.parse(agent.locality)
-        if locality.source is zone.Source.EC2:
-            self.nodes.ignored.append(place)
         if locality.source is zone.Source.FILE:
             path = _resolved(locality.argument, place)
             agent = replace(agent, locality=f"{locality.source.value}:{path}")

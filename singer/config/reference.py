@@ -265,7 +265,6 @@ def _pending() -> str:
     for kind, words in PENDING_TYPES.items():
         values = ", ".join(f"`{word}`" for word in words)
         lines.append(f"| `{places[kind]}.type` | {values} | refused |\n")
-    lines.append("| `agent.locality` | `ec2` | ignored: partitions in all zones are used |\n")
     return "".join(lines)
 
 

@@ -15,6 +15,7 @@ from singer.base.config import ClusterConfig
 from singer.base.errors import ClusterError, DeliveryError, FatalProducerError
 from singer.base.events import Emit, InternalError
 from singer.base.ports import Clock, Receipt, Route
+from singer.base.zone import Zone
 from singer.kafka import errors, topology
 from singer.kafka.embedded import EmbeddedCluster
 from singer.kafka.events import (
@@ -64,19 +65,19 @@ class KafkaCluster:
         bootstrap: str,
         host: str,
         client_id: str,
-        zones: tuple[str, ...],
+        zone: Zone,
         emit: Emit,
         clock: Clock,
         embedded: EmbeddedCluster | None = None,
     ) -> None:
-        """`host` is the agent's stable identity, `zones` the names its zone may have as a rack.
+        """`host` is the agent's stable identity, `zone` where it is.
 
         With `embedded`, topics are created when they are first used. Raises InputError for
         properties that are refused.
         """
         self.name = config.name
         self.host = host
-        self.zones = zones
+        self.zone = zone
         self.clock = clock
         self._bootstrap = bootstrap
         self._settings = settings(config, bootstrap=bootstrap, client_id=client_id)
@@ -86,7 +87,7 @@ class KafkaCluster:
             cluster=config.name,
             bootstrap=bootstrap,
             handle=self._handle,
-            zones=zones,
+            zone=zone,
             emit=emit,
             clock=clock,
             answered=self.alive,
@@ -170,6 +171,10 @@ class KafkaCluster:
         if self._producer is None:
             raise ClusterError(f"produce to cluster {self.name}: it is closed")
         return self._producer
+
+    def zone_changed(self) -> None:
+        """This host's zone has other names now."""
+        self._topologies.zone_changed()
 
     # --- what the producer says (Owner) -----------------------------------------------------
 

@@ -17,6 +17,7 @@ import numpy as np
 from singer.base.batch import Int32s, RecordBatch
 from singer.base.config import PartitionerConfig, PartitionerType
 from singer.base.ports import Clock, Partitioner, Route
+from singer.base.zone import Zone
 from singer.kafka.topology import Topology
 
 #: `random` keeps this many bytes of a file together: large enough for batches that compress
@@ -36,11 +37,11 @@ def make(
     *,
     seed: int,
     host: str,
-    zones: tuple[str, ...],
+    zone: Zone,
     clock: Clock,
 ) -> Partitioner:
     """The configured partitioner for one file."""
-    choices = _Choices(topology, zones, config.local)
+    choices = _Choices(topology, zone, config.local)
     match config.type:
         case PartitionerType.RANDOM:
             return RandomPartitioner(choices, seed)
@@ -51,15 +52,15 @@ def make(
 class _Choices:
     """The candidates of one partitioner."""
 
-    __slots__ = ("_local", "_zones", "topology")
+    __slots__ = ("_local", "_zone", "topology")
 
-    def __init__(self, topology: Topology, zones: tuple[str, ...], local: bool) -> None:
+    def __init__(self, topology: Topology, zone: Zone, local: bool) -> None:
         self.topology = topology
-        self._zones = zones
+        self._zone = zone
         self._local = local
 
     def now(self) -> Int32s:
-        return self.topology.candidates(self._zones, local=self._local).partitions
+        return self.topology.candidates(self._zone.names, local=self._local).partitions
 
 
 class RandomPartitioner:

@@ -25,6 +25,7 @@ from singer.base.batch import Int32s
 from singer.base.errors import ClusterError, DeliveryError, TopicError
 from singer.base.events import Emit
 from singer.base.ports import Clock
+from singer.base.zone import Zone
 from singer.kafka import topology as ask
 from singer.kafka.events import LocalityFound, LocalityLost, TopologyChanged
 from singer.kafka.handle import Handle
@@ -78,7 +79,7 @@ class Topologies:
         cluster: str,
         bootstrap: str,
         handle: Callable[[], Handle],
-        zones: tuple[str, ...],
+        zone: Zone,
         emit: Emit,
         clock: Clock,
         answered: Callable[[], None],
@@ -89,7 +90,7 @@ class Topologies:
         self._cluster = cluster
         self._bootstrap = bootstrap
         self._handle = handle
-        self._zones = zones
+        self._zone = zone
         self._emit = emit
         self._clock = clock
         self._answered = answered
@@ -107,6 +108,12 @@ class Topologies:
             entry = self._entries[topic] = _Entry(topic)
         entry.local = entry.local or local
         return entry.topology
+
+    def zone_changed(self) -> None:
+        """Say for which topics that makes a difference; partitioners see it by themselves."""
+        for entry in self._entries.values():
+            if entry.local and entry.topology.version:
+                self._tell_locality(entry)
 
     def sent(self, topic: str) -> None:
         """Records of this topic are on their way."""
@@ -263,7 +270,7 @@ class Topologies:
 
     def _tell_locality(self, entry: _Entry) -> None:
         topology = entry.topology
-        candidates = topology.candidates(self._zones, local=True)
+        candidates = topology.candidates(self._zone.names, local=True)
         if candidates.fallback == entry.fallback and topology.version > 1:
             return
         entry.fallback = candidates.fallback
@@ -272,7 +279,7 @@ class Topologies:
                 LocalityLost(
                     cluster=self._cluster,
                     topic=topology.topic,
-                    zones=self._zones,
+                    zones=self._zone.names,
                     racks=topology.leader_racks(),
                 )
             )
@@ -281,7 +288,7 @@ class Topologies:
                 LocalityFound(
                     cluster=self._cluster,
                     topic=topology.topic,
-                    zones=self._zones,
+                    zones=self._zone.names,
                     partitions=len(candidates.partitions),
                 )
             )

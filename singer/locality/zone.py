@@ -80,10 +80,13 @@ def _look_up(locality: Locality, environ: Mapping[str, str]) -> tuple[str, ...]:
         case Source.FILE:
             data = read_small_file(locality.argument, _MAX_FILE_BYTES)
             return _names(data.decode("utf-8", "replace"))
-        case Source.EC2:
-            raise ValueError("not built yet; use static:, env: or file:")
-        case Source.NONE:
-            return ()
+        case Source.EC2 | Source.NONE:
+            return ()  # the former is asked while the agent runs: see `ec2`
+
+
+def is_zone(name: str) -> bool:
+    """Whether this may be the name of a zone, or of a rack."""
+    return _ZONE.fullmatch(name) is not None
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -91,6 +94,6 @@ def _names(text: str) -> tuple[str, ...]:
     if not names:
         raise ValueError("must name a zone, is empty")
     for name in names:
-        if _ZONE.fullmatch(name) is None:
+        if not is_zone(name):
             raise ValueError("must name a zone, like us-east-1a")
     return tuple(dict.fromkeys(names))

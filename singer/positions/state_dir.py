@@ -68,6 +68,11 @@ class StateDir:
         return os.path.join(self.path, "dead_letters")
 
     @property
+    def zone(self) -> str:
+        """The zone that was found out last."""
+        return os.path.join(self.path, "zone")
+
+    @property
     def crash_trace(self) -> str:
         """Where a crash of the process leaves its trace."""
         return os.path.join(self.path, "crash_trace")

@@ -29,7 +29,7 @@ class KafkaWriter:
             self._topology,
             seed=seed,
             host=self._cluster.host,
-            zones=self._cluster.zones,
+            zone=self._cluster.zone,
             clock=self._cluster.clock,
         )
 

@@ -106,7 +106,7 @@ class TestValid:
         )
         (warning,) = loaded.warnings
         assert warning.message == (
-            "not built yet, ignored: heartbeat, agent.http, agent.admin_socket, agent.locality, "
+            "not built yet, ignored: heartbeat, agent.http, agent.admin_socket, "
             "clusters.main.catch_up"
         )
 

@@ -24,6 +24,7 @@ from singer.base.errors import (
 )
 from singer.base.events import Event, InternalError
 from singer.base.ports import Settlement
+from singer.base.zone import Zone
 from singer.kafka import librdkafka as rd
 from singer.kafka.cluster import KafkaCluster
 from singer.kafka.embedded import API_METADATA, API_PRODUCE, EmbeddedCluster
@@ -86,7 +87,7 @@ class Harness:
             bootstrap=bootstrap,
             host="host",
             client_id="singer-test",
-            zones=zones,
+            zone=Zone(zones),
             emit=self.events.append,
             clock=self.clock,
             embedded=create,
@@ -396,7 +397,7 @@ def test_local_partitions_leave_and_return_with_their_leaders() -> None:
         async with started(harness) as cluster:
             topology = cluster.topology("t", local=True)
             await cluster.ready("t")
-            assert topology.candidates(cluster.zones, local=True).partitions.tolist() == [1]
+            assert topology.candidates(cluster.zone.names, local=True).partitions.tolist() == [1]
             assert len(harness.heard(LocalityFound)) == 1
 
             async def look() -> None:
@@ -407,14 +408,14 @@ def test_local_partitions_leave_and_return_with_their_leaders() -> None:
 
             server.set_leader("t", 1, 1)
             await look()
-            candidates = topology.candidates(cluster.zones, local=True)
+            candidates = topology.candidates(cluster.zone.names, local=True)
             assert candidates.partitions.tolist() == [0, 1, 2, 3]
             assert candidates.fallback
             (lost,) = harness.heard(LocalityLost)
             assert "zone-b, id-b; racks of the leaders: zone-a, zone-c" in lost.message()
             server.set_leader("t", 3, 2)
             await look()
-            assert topology.candidates(cluster.zones, local=True).partitions.tolist() == [3]
+            assert topology.candidates(cluster.zone.names, local=True).partitions.tolist() == [3]
             assert len(harness.heard(LocalityFound)) == 2
             assert len(harness.heard(LocalityLost)) == 1
 
@@ -430,12 +431,12 @@ def test_racks_of_brokers_that_lead_for_the_first_time_are_asked_for() -> None:
         async with started(harness) as cluster:
             topology = cluster.topology("t", local=True)
             await cluster.ready("t")
-            assert topology.candidates(cluster.zones, local=True).fallback
+            assert topology.candidates(cluster.zone.names, local=True).fallback
             server.set_leader("t", 1, 2)
             await cluster.send("t", 0, batch_of([b"flowing"]))
             harness.clock.ahead += 80.0
             await until(lambda: topology.racks.get(2) == "zone-b", "the rack is known")
-            assert topology.candidates(cluster.zones, local=True).partitions.tolist() == [1]
+            assert topology.candidates(cluster.zone.names, local=True).partitions.tolist() == [1]
 
     with embedded(brokers=2, partitions=2) as server:
         run(main(server))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from singer.base.batch import RecordBatch
 from singer.base.config import PartitionerConfig, PartitionerType, Seconds
 from singer.base.ports import Partitioner
+from singer.base.zone import Zone
 from singer.kafka import partitioners
 from singer.kafka.partitioners import BLOCK_BYTES, stable_hash
 from singer.kafka.topology import LEADERLESS, Topology
@@ -44,7 +45,7 @@ def _make(
 ) -> Partitioner:
     config = PartitionerConfig(type=kind, local=local, interval=Seconds(30.0))
     return partitioners.make(
-        config, topology, seed=seed, host=host, zones=zones, clock=clock or Clock()
+        config, topology, seed=seed, host=host, zone=Zone(zones), clock=clock or Clock()
     )
 
 

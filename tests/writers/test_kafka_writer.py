@@ -11,6 +11,7 @@ from singer.base.config import ClusterConfig, PartitionerConfig, PartitionerType
 from singer.base.errors import TopicError
 from singer.base.events import discard
 from singer.base.ports import Settlement, Writer
+from singer.base.zone import Zone
 from singer.kafka.cluster import KafkaCluster
 from singer.kafka.embedded import EmbeddedCluster
 from singer.writers.kafka import KafkaWriter
@@ -25,7 +26,7 @@ async def connected(server: EmbeddedCluster, **properties: str) -> AsyncIterator
         bootstrap=server.bootstrap,
         host="host",
         client_id="singer-test",
-        zones=("zone-b",),
+        zone=Zone(("zone-b",)),
         emit=discard,
         clock=SystemClock(),
     )
