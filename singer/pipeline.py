@@ -45,7 +45,7 @@ from singer.base.events import (
     RecordDeadLettered,
     Rewound,
 )
-from singer.base.ports import Framed, State
+from singer.base.ports import Framed, Route, State
 from singer.base.position import FINGERPRINT_BYTES, READ_TO_END, Mark, Position
 from singer.budget import Ceiling, Room, acquire, blocked, charge
 from singer.files.openfile import OpenFile
@@ -101,7 +101,6 @@ class Pipeline:
         "_record_bytes",
         "_resume",
         "_retry_at",
-        "_sent_to",
         "_services",
         "_share",
         "_source",
@@ -152,8 +151,7 @@ class Pipeline:
         self._on_changed = on_changed
         self._ceiling = destination.file_ceiling()
         self._share = services.turns.share(destination.priority)
-        self._hint: tuple[Ceiling, ...] = ()  # the partition's, where there was no room
-        self._sent_to: Ceiling | None = None
+        self._hint: tuple[Ceiling, ...] = ()  # of the partitions, where there was no room
         self._record_bytes = _FIRST_RECORD_BYTES
         self._tickets: deque[Ticket] = deque()
         self._outstanding = 0
@@ -525,22 +523,20 @@ class Pipeline:
         if len(batch):
             self._record_bytes = batch.nbytes / len(batch) + 1
             route = self._partitioner.assign(batch)
-            # A batch over several partitions counts for the first: ends of two blocks at most.
-            partition = self._outlet.partition_ceiling(
-                route if isinstance(route, int) else int(route[0])
-            )
-            if partition not in self._hint and blocked((partition,), cost, self._share.mark):
+            # All of a batch stays until its last record is settled: it counts for each partition.
+            partitions = self._partition_ceilings(route)
+            unasked = [partition for partition in partitions if partition not in self._hint]
+            if blocked(unasked, cost, self._share.mark):
                 # Read it again when there is room, asked for before the read: what waits here
                 # must not sit on memory of the others.
-                self._hint = (partition,)
+                self._hint = partitions
                 self._unread()
                 return
             # Where there was no room there may be none again: asked for before the next read, too,
             # as long as it goes the same way, or a busy file would read everything twice.
-            if partition is not self._sent_to:
+            if set(self._hint).isdisjoint(partitions):
                 self._hint = ()
-            self._sent_to = partition
-            shared = (*shared, partition)
+            shared = (*shared, *partitions)
             receipt = self._outlet.writer.send(batch, route)
         charge((self._ceiling, *shared), cost)
         ticket = Ticket(
@@ -572,6 +568,11 @@ class Pipeline:
         else:
             self._outstanding += 1
             receipt.add_done_callback(lambda _: self._receipt_done(ticket))
+
+    def _partition_ceilings(self, route: Route) -> tuple[Ceiling, ...]:
+        """Those of all partitions of a route."""
+        numbers = [route] if isinstance(route, int) else np.unique(route).tolist()
+        return tuple(map(self._outlet.partition_ceiling, numbers))
 
     def _transformed(self, framed: Framed) -> tuple[RecordBatch, Counter[str]]:
         """The records as they are sent, and the bytes of those that are not."""
