@@ -45,9 +45,9 @@ from singer.base.events import (
     RecordDeadLettered,
     Rewound,
 )
-from singer.base.ports import Framed, Route, State
+from singer.base.ports import Framed, State
 from singer.base.position import FINGERPRINT_BYTES, READ_TO_END, Mark, Position
-from singer.budget import Ceiling, Room, acquire, blocked, charge
+from singer.budget import SEVERAL, Ceiling, Room, acquire, blocked, charge
 from singer.files.openfile import OpenFile
 from singer.files.source import WINDOW_BYTES, Outcome, Source
 from singer.services import Destination, Services
@@ -101,6 +101,7 @@ class Pipeline:
         "_record_bytes",
         "_resume",
         "_retry_at",
+        "_sent_to",
         "_services",
         "_share",
         "_source",
@@ -151,7 +152,8 @@ class Pipeline:
         self._on_changed = on_changed
         self._ceiling = destination.file_ceiling()
         self._share = services.turns.share(destination.priority)
-        self._hint: tuple[Ceiling, ...] = ()  # of the partitions, where there was no room
+        self._hint: tuple[Ceiling, ...] = ()  # the partition's, where there was no room
+        self._sent_to: Ceiling | None = None
         self._record_bytes = _FIRST_RECORD_BYTES
         self._tickets: deque[Ticket] = deque()
         self._outstanding = 0
@@ -523,20 +525,19 @@ class Pipeline:
         if len(batch):
             self._record_bytes = batch.nbytes / len(batch) + 1
             route = self._partitioner.assign(batch)
-            # All of a batch stays until its last record is settled: it counts for each partition.
-            partitions = self._partition_ceilings(route)
-            unasked = [partition for partition in partitions if partition not in self._hint]
-            if blocked(unasked, cost, self._share.mark):
+            partition = self._outlet.partition_ceiling(route if isinstance(route, int) else SEVERAL)
+            if partition not in self._hint and blocked((partition,), cost, self._share.mark):
                 # Read it again when there is room, asked for before the read: what waits here
                 # must not sit on memory of the others.
-                self._hint = partitions
+                self._hint = (partition,)
                 self._unread()
                 return
             # Where there was no room there may be none again: asked for before the next read, too,
             # as long as it goes the same way, or a busy file would read everything twice.
-            if set(self._hint).isdisjoint(partitions):
+            if partition is not self._sent_to:
                 self._hint = ()
-            shared = (*shared, *partitions)
+            self._sent_to = partition
+            shared = (*shared, partition)
             receipt = self._outlet.writer.send(batch, route)
         charge((self._ceiling, *shared), cost)
         ticket = Ticket(
@@ -568,11 +569,6 @@ class Pipeline:
         else:
             self._outstanding += 1
             receipt.add_done_callback(lambda _: self._receipt_done(ticket))
-
-    def _partition_ceilings(self, route: Route) -> tuple[Ceiling, ...]:
-        """Those of all partitions of a route."""
-        numbers = [route] if isinstance(route, int) else np.unique(route).tolist()
-        return tuple(map(self._outlet.partition_ceiling, numbers))
 
     def _transformed(self, framed: Framed) -> tuple[RecordBatch, Counter[str]]:
         """The records as they are sent, and the bytes of those that are not."""

@@ -331,7 +331,7 @@ class SpreadingWriter(LoopbackWriter):
         return OverFour(self.files)
 
 
-def test_a_batch_that_goes_to_several_partitions_counts_for_each_of_them(rig, log):
+def test_what_goes_to_several_partitions_has_a_ceiling_of_its_own(rig, log):
     memory = 4 << 20
     for n in range(4):
         append(log.with_name(f"{n}.log"), lines(n * 10_000, n * 10_000 + 10_000))
@@ -340,7 +340,7 @@ def test_a_batch_that_goes_to_several_partitions_counts_for_each_of_them(rig, lo
     agent.start()
     agent.run_until(lambda: agent.writer.waiting_cost > memory // 8, "batches under way")
     agent.run_for(0.3)
-    # If one of the partitions has no leader, all of this waits for it: the rest is for others.
+    # All of it waits if one of the partitions has no leader: the rest is for others.
     assert agent.writer.waiting_cost <= memory // 4
     come_up(agent)
     agent.run_until(lambda: len(agent.writer.arrived) == 40_000, "all", seconds=30)
