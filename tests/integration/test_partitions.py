@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import NewPartitions
@@ -10,6 +11,8 @@ from confluent_kafka.admin import NewPartitions
 from singer.base.config import Ordering, PartitionerType
 from singer.kafka import keyhashes
 from tests.kafka.support import Record, consume, run
+from tests.readers.thrift_frames import frame
+from tests.support.agent_process import AgentProcess, configuration, stream
 from tests.support.kafka_cluster import KafkaCluster
 from tests.writers.live import assert_ordered, config_of, live, some_keys, until_used
 
@@ -97,3 +100,27 @@ def test_keys_whose_order_is_given_up_do_not_wait_for_a_leader(kafka: KafkaClust
             kafka.start(2)
 
     run(main())
+
+
+def test_the_agent_puts_keys_where_kafkas_client_would(kafka: KafkaCluster, tmp_path: Path) -> None:
+    topic = kafka.create_topic("keys", partitions=6)
+    keys = [b"user-%d" % (n % 300) for n in range(20_000)]
+    path = tmp_path / "app.thrift"
+    path.write_bytes(b"".join(frame(b"%d" % n, key=key) for n, key in enumerate(keys)))
+    config = configuration(
+        state_dir=str(tmp_path / "state"),
+        bootstrap=kafka.bootstrap,
+        streams=[stream("app", str(path), topic, partitioner={}, reader="thrift")],
+    )
+    with AgentProcess(str(tmp_path / "agent"), config) as agent:
+        assert agent.run_once() == 0, agent.tail()
+        agent.assert_balanced()
+    records = consume(kafka.bootstrap, topic, 6, len(keys))
+    assert len(records) == len(keys)
+    numbers: dict[int, list[int]] = {}
+    for partition, key, value in records:
+        assert key == keys[int(value or b"")]
+        assert partition == (keyhashes.murmur2_of(key) & 0x7FFFFFFF) % 6
+        numbers.setdefault(partition, []).append(int(value or b""))
+    assert len(numbers) == 6
+    assert all(some == sorted(some) for some in numbers.values())
