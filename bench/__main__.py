@@ -20,6 +20,7 @@ from bench.idle_many import idle_many
 from bench.known import known
 from bench.latency import Schedule, latency
 from bench.many_positions import many_positions
+from bench.partitions import hashings, loads
 from bench.readers import ways
 from bench.rescan import rescan
 
@@ -129,6 +130,10 @@ def framing_alone(options: argparse.Namespace) -> str:  # noqa: ARG001
     return report.framing_table(framings(), costs())
 
 
+def partitions_simulated(options: argparse.Namespace) -> str:  # noqa: ARG001
+    return report.loads_table(loads(), hashings())
+
+
 def client_library(options: argparse.Namespace) -> str:
     return report.writings_table(writings(_scaled(400_000, options)))
 
@@ -153,6 +158,7 @@ WORKLOADS: dict[str, Callable[[argparse.Namespace], str]] = {
     "client": client_library,
     "framing": framing_alone,
     "readers": readers_to_broker,
+    "partitions": partitions_simulated,
 }
 
 

@@ -25,9 +25,11 @@ from bench.known import Known
 from bench.latency import Latency, Schedule
 from bench.many_positions import ManyPositions
 from bench.measure import quantile
+from bench.partitions import HOSTS, INTERVALS, Hashing, Load
 from bench.readers import Way
 from bench.rescan import Rescan
 from bench.workspace import ROOT
+from singer.base.config import PartitionerConfig
 
 PATH = os.path.join(ROOT, "docs", "benchmarks.md")
 _MIB = 1 << 20
@@ -248,6 +250,62 @@ def ways_table(ways: Sequence[Way]) -> str:
         "0.6,\ncri 0.5, redact 0.5. Goal: Thrift that is not compressed, 300 MB/s.\n\n"
         f"{_table(('reader', 'MB', 'MB/s', 'ratio to text'), rows)}"
     )
+
+
+def loads_table(loads: Sequence[Load], hashings: Sequence[Hashing]) -> str:
+    """How even partitions are loaded, what crosses zones, and what hashes cost."""
+    head = (
+        f"Simulated: {HOSTS} hosts that write equally much for {INTERVALS} intervals of `sticky`, "
+    )
+    head += "in three zones; 36 partitions. Loads are in even shares: 1.00 is what a partition "
+    head += (
+        "gets when all get the same. To hold: between 0.80 and 1.20 with hosts and leaders even."
+    )
+    columns = (
+        "hosts by zone",
+        "leaders by zone",
+        "partitioner",
+        "most loaded",
+        "least loaded",
+        "most in one interval",
+        "to other zones",
+        "GB",
+    )
+    rows = [
+        (
+            "/".join(map(str, each.fleet.hosts)),
+            "/".join(map(str, each.fleet.leaders)),
+            _partitioner(each.config),
+            f"{each.most:.2f}",
+            f"{each.least:.2f}",
+            f"{each.peak:.2f}",
+            f"{each.across * 100:.0f} %",
+            f"{each.across * each.nbytes / 1e9:.0f}",
+        )
+        for each in loads
+    ]
+    costs = [
+        (each.name, *(f"{each.ns_per_key[size]:,.0f}" for size in sorted(each.ns_per_key)))
+        for each in hashings
+    ]
+    sizes = (f"{size} bytes" for size in sorted(hashings[0].ns_per_key))
+    text = f"{head}\n\n{_table(columns, rows)}\n\n"
+    text += f"Hashes of keys, ns a key, 7,000 at a time:\n\n{_table(('', *sizes), costs)}"
+    return text
+
+
+def _partitioner(config: PartitionerConfig) -> str:
+    """As people write it."""
+    said = config.type.value
+    if config.partitions:
+        said += f" {config.partitions}"
+    local = config.local
+    if local is None:
+        return said
+    if local.max_share is None:
+        return f"{said}, local"
+    told = ", told of the hosts" if local.hosts else ""
+    return f"{said}, local, max_share {local.max_share:g}{told}"
 
 
 def stamp(command: str) -> str:

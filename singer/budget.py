@@ -26,6 +26,9 @@ _SHARED_SHARE: Final = 0.5
 _SHADOW_SHARE: Final = 0.25
 _CLUSTER_SHARE: Final = 0.75
 _PARTITION_SHARE: Final = 0.25
+#: The partition of what goes to several. All of such a batch stays until its last record is
+#: settled, so a stuck partition keeps it all: in room of its own, not in that of the others.
+SEVERAL: Final = -1
 #: What streams of low priority take together: the rest is room for the others at once.
 _LOW_SHARE: Final = 0.5
 #: What they take of a partition's ceiling, and beside it: what others send there meanwhile waits
@@ -188,7 +191,7 @@ class Budget:
     def partition(
         self, cluster: str, topic: str, partition: int, *, priority: Priority = Priority.NORMAL
     ) -> Ceiling:
-        """What batches to this partition are charged to as well."""
+        """What batches to this partition (SEVERAL: to more than one) are charged to as well."""
         low = priority is Priority.LOW
         key = (cluster, topic, partition, low)
         if key not in self._partitions:

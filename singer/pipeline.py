@@ -47,7 +47,7 @@ from singer.base.events import (
 )
 from singer.base.ports import Framed, State
 from singer.base.position import FINGERPRINT_BYTES, READ_TO_END, Mark, Position
-from singer.budget import Ceiling, Room, acquire, blocked, charge
+from singer.budget import SEVERAL, Ceiling, Room, acquire, blocked, charge
 from singer.files.openfile import OpenFile
 from singer.files.source import WINDOW_BYTES, Outcome, Source
 from singer.services import Destination, Services
@@ -530,10 +530,7 @@ class Pipeline:
         if len(batch):
             self._record_bytes = batch.nbytes / len(batch) + 1
             route = self._partitioner.assign(batch)
-            # A batch over several partitions counts for the first: ends of two blocks at most.
-            partition = self._outlet.partition_ceiling(
-                route if isinstance(route, int) else int(route[0])
-            )
+            partition = self._outlet.partition_ceiling(route if isinstance(route, int) else SEVERAL)
             if partition not in self._hint and blocked((partition,), cost, self._share.mark):
                 # Read it again when there is room, asked for before the read: what waits here
                 # must not sit on memory of the others.

@@ -4,6 +4,7 @@ import asyncio
 import selectors
 import tracemalloc
 
+import numpy as np
 import pytest
 
 from singer.base.events import CommitHeldUp, InternalError, RecordDeadLettered, Rewound
@@ -12,7 +13,7 @@ from singer.positions.query import read_positions
 from singer.turns import Share
 from singer.writers.dead_letters import read_dead_letters
 from tests.support.logs import append, lines
-from tests.support.rig import LoopbackWriter, Rig, SlowDisk
+from tests.support.rig import LoopbackWriter, OnePartition, Rig, SlowDisk
 
 
 @pytest.fixture
@@ -309,6 +310,42 @@ def test_what_is_under_way_to_one_partition_stays_under_its_ceiling(rig, log, fi
     come_up(agent)
     agent.run_until(lambda: len(agent.writer.arrived) == files * 10_000, "all", seconds=30)
     assert sorted(agent.writer.arrived) == lines(0, files * 10_000)
+
+
+class OverFour(OnePartition):
+    """Rows go to four partitions in turn, from `first` on."""
+
+    def __init__(self, first):
+        self.first = first
+
+    def assign(self, batch):
+        return ((np.arange(len(batch)) + self.first) % 4).astype(np.int32)
+
+
+class SpreadingWriter(LoopbackWriter):
+    """Each file begins with another partition."""
+
+    files = 0
+
+    def partitioner(self, seed):
+        self.files += 1
+        return OverFour(self.files)
+
+
+def test_what_goes_to_several_partitions_has_a_ceiling_of_its_own(rig, log):
+    memory = 4 << 20
+    for n in range(4):
+        append(log.with_name(f"{n}.log"), lines(n * 10_000, n * 10_000 + 10_000))
+    agent = rig("*.log", memory=memory, writers={"out": SpreadingWriter()})
+    agent.writer.up = False
+    agent.start()
+    agent.run_until(lambda: agent.writer.waiting_cost > memory // 8, "batches under way")
+    agent.run_for(0.3)
+    # All of it waits if one of the partitions has no leader: the rest is for others.
+    assert agent.writer.waiting_cost <= memory // 4
+    come_up(agent)
+    agent.run_until(lambda: len(agent.writer.arrived) == 40_000, "all", seconds=30)
+    assert sorted(agent.writer.arrived) == lines(0, 40_000)
 
 
 class CountingSelector(selectors.DefaultSelector):

@@ -23,6 +23,7 @@ Glob = NewType("Glob", str)
 Regex = NewType("Regex", str)
 
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_NO_NUMBERS: Final[Mapping[str, float]] = MappingProxyType({})
 
 
 class Secret(str):
@@ -66,8 +67,26 @@ class Oversize(Enum):
 class PartitionerType(Enum):
     """How the partition of a record is chosen."""
 
-    STICKY = "sticky"  #: one partition for a while, then another
+    STICKY = "sticky"  #: one partition of all files of a host for `interval`, then another
     RANDOM = "random"  #: by a hash of the file and the offset in MiB
+    ROUND_ROBIN = "round_robin"  #: the next one for each MiB of a file; files begin anywhere
+    FIXED = "fixed"  #: `random` among as many as `partitions` says, for each host others
+    KEY_MURMUR2 = "key_murmur2"  #: by the key, as Kafka's Java client
+    KEY_CRC32 = "key_crc32"  #: by the key, as Java Singer's Crc32ByteArrayPartitioner
+    KEY_MURMUR3 = "key_murmur3"  #: by the key, as Java Singer's MurmurByteArrayPartitioner
+    KEY_MD5 = "key_md5"  #: by the key, as Java Singer's StringKeyMd5Partitioner
+
+    @property
+    def by_key(self) -> bool:
+        """Whether the key decides."""
+        return self.value.startswith("key_")
+
+
+class Ordering(Enum):
+    """What has to keep its order."""
+
+    PER_KEY = "per_key"  #: the records of a key: it stays where it is, with or without a leader
+    NONE = "none"  #: no key: those of partitions without a leader, or not local, go to others
 
 
 class Priority(Enum):
@@ -173,12 +192,28 @@ class ClusterConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LocalConfig:
+    """Only partitions whose leader is in this host's zone; `local: true` is short for `{}`."""
+
+    max_share: float | None = None  #: even shares a partition may carry; the rest leaves the zone
+    hosts: Mapping[str, float] = field(
+        default_factory=lambda: _NO_NUMBERS
+    )  #: how many each rack has, if uneven
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionerConfig:
-    """How partitions are chosen; `partitioner: sticky` is short for `{type: sticky}`."""
+    """How partitions are chosen; `partitioner: sticky` is short for `{type: sticky}`.
+
+    Records without a key always go the way of `sticky`. operations.md says which types keep which
+    order, and what `max_share` knows.
+    """
 
     type: PartitionerType = PartitionerType.STICKY  #: the policy
-    local: bool = False  #: only partitions whose leader is in this host's zone
+    local: LocalConfig | None = None  #: only partitions led in this zone: true | false | a mapping
+    ordering: Ordering = Ordering.PER_KEY  #: of `key_*`, what has to keep its order
     interval: Seconds = Seconds(30.0)  #: how long `sticky` stays
+    partitions: int | None = None  #: of `fixed`, how many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +246,11 @@ class ReaderConfig:
     @property
     def of_lines(self) -> bool:
         """Whether what stands behind a newline byte can be begun with."""
+        return False
+
+    @property
+    def of_keys(self) -> bool:
+        """Whether records may have keys."""
         return False
 
 
@@ -315,6 +355,11 @@ class ProtobufReaderConfig(ReaderConfig):
     timestamp: str | None = None  #: the number, or `google.protobuf.Timestamp`, that is the time
     timestamp_unit: TimeUnit = TimeUnit.NS  #: what a number counts since 1970: ns | us | ms | s
 
+    @property
+    def of_keys(self) -> bool:
+        """See ReaderConfig."""
+        return self.key is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThriftReaderConfig(ReaderConfig):
@@ -330,6 +375,11 @@ class ThriftReaderConfig(ReaderConfig):
     key: str | None = None  #: the field that is the key, with an `idl`, as `header.id`
     timestamp: str | None = None  #: the `i64` that is the time, with an `idl`
     timestamp_unit: TimeUnit = TimeUnit.NS  #: what that counts since 1970: ns | us | ms | s
+
+    @property
+    def of_keys(self) -> bool:
+        """See ReaderConfig. A `LogMessage` may have one."""
+        return self.idl is None or self.key is not None
 
 
 class SampleBy(Enum):

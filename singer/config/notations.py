@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, get_args, get_type_hints
 
 import yaml
 
@@ -26,8 +26,11 @@ from singer.base.config import (
     Glob,
     LengthType,
     LimitConfig,
+    LocalConfig,
     MultilineReaderConfig,
+    Ordering,
     PartitionerConfig,
+    PartitionerType,
     Path,
     PatternConfig,
     PrefixConfig,
@@ -45,7 +48,7 @@ from singer.base.config import (
 from singer.config import rules
 from singer.config.document import Spot
 from singer.config.nodes import INVALID, SCALARS, Check, Entry, Invalid, Nodes, is_null, shown
-from singer.config.pending import PENDING, PENDING_TYPES
+from singer.config.pending import PENDING
 from singer.files.pathpattern import PathPattern
 from singer.kafka import properties as kafka_properties
 from singer.kafka.topic_template import TopicTemplate
@@ -91,6 +94,7 @@ class Notations:
             (DestinationConfig, "name"): _quoted(rules.destination_name),
             (DestinationConfig, "topic"): _quoted(TopicTemplate),
             (DestinationConfig, "cluster"): self._refer,
+            (LocalConfig, "hosts"): self._check_hosts,
         }
         self.nodes = Nodes(
             environ=environ,
@@ -100,7 +104,8 @@ class Notations:
                 StreamConfig: self._stream,
                 DestinationConfig: self._destination,
                 ReaderConfig: self._reader,
-                PartitionerConfig: lambda spot: self._typed(PartitionerConfig, spot),
+                PartitionerConfig: self._partitioner,
+                LocalConfig: self._local,
                 TransformConfig: self._transform,
                 PatternConfig: lambda spot: self._short(PatternConfig, "pattern", spot),
                 RedactConfig: self._redact,
@@ -199,9 +204,26 @@ class Notations:
         if rotated and rotated.value.node.value in ("all", "since"):
             entries["rotated_files"] = entries.pop("rotated")
         stream = self.nodes.fill(StreamConfig, spot, entries)
-        if stream is not INVALID:
-            self._check_groups(stream, entries["publish"].value)
-        return stream
+        if stream is INVALID:
+            return INVALID
+        publish = entries["publish"].value
+        self._check_groups(stream, publish)
+        return self._partitioned(stream, publish) if stream.reader.of_keys else stream
+
+    def _partitioned(self, stream: StreamConfig, publish: Spot) -> StreamConfig:
+        """A stream of records with keys: those choose the partition where nothing is said."""
+        destinations = []
+        for destination, spot in zip(stream.publish, self.nodes.items(publish) or (), strict=True):
+            entry = (self.nodes.entries(spot) or {}).get("partitioner")
+            given = self._entries_with("type", entry.value) if entry else None
+            partitioner = destination.partitioner
+            if "type" not in (given or {}):
+                partitioner = replace(partitioner, type=PartitionerType.KEY_MURMUR2)
+                self._check_order(
+                    partitioner, given or {}, "; if there are no keys, say type: sticky"
+                )
+            destinations.append(replace(destination, partitioner=partitioner))
+        return replace(stream, publish=tuple(destinations))
 
     def _check_groups(self, stream: StreamConfig, publish: Spot) -> None:
         """What topics are filled in with must be found in the paths."""
@@ -220,6 +242,45 @@ class Notations:
         if destination is INVALID or destination.name:
             return destination
         return replace(destination, name=f"{destination.cluster}/{destination.topic}")
+
+    def _partitioner(self, spot: Spot) -> Any:
+        partitioner = self._typed(PartitionerConfig, spot)
+        if partitioner is INVALID:
+            return INVALID
+        entries = self._entries_with("type", spot) or {}
+        if (partitioner.type is PartitionerType.FIXED) is not bool(partitioner.partitions):
+            place = entries["partitions"].value if "partitions" in entries else spot
+            self.nodes.fault(place, "partitions says how many, with type: fixed, and only then")
+        self._check_order(partitioner, entries)
+        return partitioner
+
+    def _check_order(
+        self, partitioner: PartitionerConfig, entries: Mapping[str, Entry], hint: str = ""
+    ) -> None:
+        """What order `ordering` asks for has to be kept."""
+        if (
+            partitioner.type.by_key
+            and partitioner.local
+            and partitioner.ordering is not Ordering.NONE
+        ):
+            self.nodes.fault(
+                entries["local"].value,
+                f"with {partitioner.type.value} a key has other partitions in each zone, and when "
+                f"leaders move: remove it, or say ordering: none if that may be{hint}",
+            )
+
+    def _local(self, spot: Spot) -> Any:
+        """`true` is short for `{}`."""
+        if not isinstance(spot.node, yaml.ScalarNode):
+            return self.nodes.record(LocalConfig, spot)
+        word = self.nodes.read(spot, bool)
+        return word if word is INVALID else LocalConfig() if word else None
+
+    def _check_hosts(self, hosts: Mapping[str, float], spot: Spot) -> None:
+        for rack, number in hosts.items():
+            if number <= 0:
+                place = (self.nodes.entries(spot) or {})[rack].value
+                self.nodes.fault(place, f"must be more than 0, not {number:g}")
 
     def _reader(self, spot: Spot) -> Any:
         """The keys are those of the type, which decides; what it cannot be is said once."""
@@ -263,13 +324,6 @@ class Notations:
         entries = self._entries_with("type", spot)
         if entries is None:
             return INVALID
-        pending = PENDING_TYPES[ReaderConfig if issubclass(kind, ReaderConfig) else kind]
-        if "type" in entries and entries["type"].value.node.value in pending:
-            return self.nodes.fault(
-                entries["type"].value,
-                f"{entries['type'].value.node.value} is not built yet, "
-                "and any other would change what is published",
-            )
         return self.nodes.fill(kind, spot, entries)
 
     def _check_stream_name(self, name: str, spot: Spot) -> None:
@@ -345,7 +399,9 @@ def _quoted(check: Callable[[str], object]) -> Check:
 
 def _within(kind: type, name: str) -> Check:
     least, most = rules.LIMITS[kind, name]
-    parse: Callable[[str], Any] = SCALARS[get_type_hints(kind)[name]]
+    hint = get_type_hints(kind)[name]
+    (given,) = (part for part in get_args(hint) or (hint,) if part is not type(None))
+    parse: Callable[[str], Any] = SCALARS[given]
 
     def within(value: Any, _: Spot) -> None:
         if least is not None and value < parse(least):

@@ -17,8 +17,6 @@ from singer.base.config import (
     ClusterConfig,
     Config,
     DestinationConfig,
-    PartitionerConfig,
-    ReaderConfig,
 )
 
 
@@ -67,20 +65,5 @@ PENDING: Final[Mapping[type, Mapping[str, Pending]]] = MappingProxyType(
                 choices=("true", "false"),
             ),
         },
-    }
-)
-
-#: Values of `type` that are not built yet. Every one changes what is published, or where.
-PENDING_TYPES: Final[Mapping[type, tuple[str, ...]]] = MappingProxyType(
-    {
-        ReaderConfig: (),
-        PartitionerConfig: (
-            "round_robin",
-            "fixed",
-            "key_murmur2",
-            "key_crc32",
-            "key_murmur3",
-            "key_md5",
-        ),
     }
 )

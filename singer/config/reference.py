@@ -29,6 +29,7 @@ from singer.base.config import (
     FramesReaderConfig,
     Glob,
     LimitConfig,
+    LocalConfig,
     MultilineReaderConfig,
     PartitionerConfig,
     Path,
@@ -46,7 +47,7 @@ from singer.base.config import (
     ThriftReaderConfig,
     TransformConfig,
 )
-from singer.config.pending import PENDING, PENDING_TYPES
+from singer.config.pending import PENDING
 from singer.config.rules import LIMITS
 from singer.config.show import scalar
 
@@ -115,12 +116,14 @@ _SECTIONS: Final[tuple[tuple[str, type], ...]] = (
     ("streams[].limit", LimitConfig),
     ("streams[].publish[]", DestinationConfig),
     ("streams[].publish[].partitioner", PartitionerConfig),
+    ("streams[].publish[].partitioner.local", LocalConfig),
 )
 
 #: Defaults that the loader gives, not the dataclass.
 _SPECIAL_DEFAULTS: Final[Mapping[tuple[type, str], str]] = types.MappingProxyType(
     {
         (DestinationConfig, "name"): "`<cluster>/<topic>`",
+        (PartitionerConfig, "type"): "`key_murmur2` if the reader knows keys, else `sticky`",
         (ClusterConfig, "bootstrap"): "required",
     }
 )
@@ -172,7 +175,7 @@ def comments(kind: type) -> dict[str, str]:
 def _section(title: str, kind: Any) -> str:
     hints = get_type_hints(kind)
     meanings = comments(kind)
-    summary = inspect.cleandoc(kind.__doc__).replace("\n", " ")
+    summary = " ".join(inspect.cleandoc(kind.__doc__).split())
     rows = [
         f"| `{field.name}` | {_type(hints[field.name])} "
         f"| {_default(kind, field, hints[field.name])} "
@@ -194,7 +197,7 @@ def _type(kind: Any) -> str:
         inner = get_args(kind)[0]
         return "list" if dataclasses.is_dataclass(inner) else f"list of {_type(inner)}"
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return "mapping to text"
+        return f"mapping to {_type(get_args(kind)[1])}"
     names = {
         str: "text",
         int: "number",
@@ -262,9 +265,6 @@ def _pending() -> str:
                 verdict += f" (`{pending.neutral}` is accepted)"
             path = f"{places[kind]}.{name}".lstrip(".")
             lines.append(f"| `{path}` | {_cell(pending.meaning)} | {verdict} |\n")
-    for kind, words in PENDING_TYPES.items():
-        values = ", ".join(f"`{word}`" for word in words)
-        lines.append(f"| `{places[kind]}.type` | {values} | refused |\n")
     return "".join(lines)
 
 

@@ -18,6 +18,7 @@ from singer.base.config import (
     EmbeddedConfig,
     FramesReaderConfig,
     LimitConfig,
+    LocalConfig,
     MultilineReaderConfig,
     PartitionerConfig,
     ProtobufReaderConfig,
@@ -50,6 +51,8 @@ LIMITS: Final[Mapping[tuple[type, str], tuple[str | None, str | None]]] = Mappin
         (EmbeddedConfig, "brokers"): ("1", "100"),
         (EmbeddedConfig, "partitions"): ("1", "1000"),
         (PartitionerConfig, "interval"): ("100ms", None),
+        (PartitionerConfig, "partitions"): ("1", None),
+        (LocalConfig, "max_share"): ("1", None),
         # librdkafka's message.max.bytes ends here, and a batch holds lengths as 32 bits.
         (TextReaderConfig, "max_record"): ("1", "1000000000"),
         (MultilineReaderConfig, "max_record"): ("1", "1000000000"),

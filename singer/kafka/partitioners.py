@@ -1,27 +1,31 @@
-"""Partitioners: which partition a batch goes to. Pure but for the clock.
+"""Partitioners: which partition a record goes to. Pure but for the clock.
 
 Hashes are BLAKE2b, the same in every process and on every host, so that what is sent again after
-a restart goes where it went before.
-
-Policies for keyed data (`key_murmur2` and others) will be further classes with the same two
-methods, from `batch.keys` to int32[n]; `make` is where they are chosen.
+a restart goes where it went before. Each policy makes an index of what it goes by (a block of a
+file, the time, a key); `_Choices` hold the spread in which that index stands for a partition, and
+change it only when the pipeline has let everything settle.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
-from singer.base.batch import Int32s, RecordBatch
-from singer.base.config import PartitionerConfig, PartitionerType
+from singer.base.batch import Int64s, Keys, RecordBatch
+from singer.base.config import Ordering, PartitionerConfig, PartitionerType
 from singer.base.ports import Clock, Partitioner, Route
 from singer.base.zone import Zone
+from singer.kafka import keyhashes
+from singer.kafka.spread import Spread, spread
 from singer.kafka.topology import Topology
 
-#: `random` keeps this many bytes of a file together: large enough for batches that compress
-#: well, small enough to spread one busy file over all partitions within seconds.
+#: `random` and its like keep this many bytes of a file together: large enough for batches that
+#: compress well, small enough to spread one busy file over all partitions within seconds.
 BLOCK_BYTES: Final = 1 << 20
 
 
@@ -41,59 +45,146 @@ def make(
     clock: Clock,
 ) -> Partitioner:
     """The configured partitioner for one file."""
-    choices = _Choices(topology, zone, config.local)
+    choices = _Choices(topology, zone, config)
+    sticky = StickyPartitioner(choices, host, config.interval, clock)
     match config.type:
-        case PartitionerType.RANDOM:
-            return RandomPartitioner(choices, seed)
         case PartitionerType.STICKY:
-            return StickyPartitioner(choices, host, config.interval, clock)
+            return sticky
+        case PartitionerType.RANDOM:
+            return BlockPartitioner(choices, partial(stable_hash, "random", seed))
+        case PartitionerType.ROUND_ROBIN:
+            return BlockPartitioner(choices, stable_hash("round_robin", seed).__add__)
+        case PartitionerType.FIXED:
+            few = _FewChoices(topology, zone, config, host)
+            return BlockPartitioner(few, partial(stable_hash, "random", seed))
+        case _ if config.ordering is Ordering.PER_KEY:
+            choices = _AllChoices(topology, zone, config)
+    return KeyPartitioner(choices, _KEY_HASHES[config.type], sticky)
+
+
+_KEY_HASHES: Final[Mapping[PartitionerType, Callable[[Keys], Int64s]]] = MappingProxyType(
+    {
+        PartitionerType.KEY_MURMUR2: keyhashes.murmur2,
+        PartitionerType.KEY_CRC32: keyhashes.crc32,
+        PartitionerType.KEY_MURMUR3: keyhashes.murmur3,
+        PartitionerType.KEY_MD5: keyhashes.md5,
+    }
+)
 
 
 class _Choices:
-    """The candidates of one partitioner."""
+    """The partitions one partitioner chooses from: those with a leader, of this zone if asked."""
 
-    __slots__ = ("_local", "_zone", "topology")
+    __slots__ = ("_held", "_key", "_local", "_wanted", "_zone", "topology")
 
-    def __init__(self, topology: Topology, zone: Zone, local: bool) -> None:
+    def __init__(self, topology: Topology, zone: Zone, config: PartitionerConfig) -> None:
         self.topology = topology
         self._zone = zone
-        self._local = local
+        self._local = config.local
+        self._key = config.local and (config.local.max_share, *sorted(config.local.hosts.items()))
+        self._held: Spread | None = None
+        self._wanted = False
 
-    def now(self) -> Int32s:
-        return self.topology.candidates(self._zone.names, local=self._local).partitions
+    def now(self) -> Spread:
+        """As the cluster is now."""
+        return self.topology.derived(
+            ("spread", self._zone.names, self._key),
+            lambda: spread(self.topology, self._zone.names, self._local),
+        )
+
+    def due(self) -> bool:
+        """Whether they changed, which moves records: what was sent must settle first."""
+        now = self.now()
+        if self._held is not None and self._held is not now and self._held.same(now):
+            self._held = now
+        self._wanted = self._held is not None and self._held is not now and not self._is_free()
+        return self._wanted
+
+    def take(self) -> Spread:
+        """What to choose from: changed only if that was due, or there is nothing to wait for."""
+        now = self.now()
+        if self._held is None or (now is not self._held and (self._wanted or self._is_free())):
+            self._held = now
+        self._wanted = False
+        return self._held
+
+    def _is_free(self) -> bool:
+        """Whether one of them has lost its leader: what was sent there would never settle."""
+        assert self._held is not None
+        return any(map(self.topology.is_leaderless, self._held.partitions.tolist()))
 
 
-class RandomPartitioner:
-    """A partition for each block of a file, by hash of file and block.
+class _AllChoices(_Choices):
+    """All partitions, so that a key stays where it is: records wait for a leader."""
 
-    By offset, not by batch: however the windows are cut the next time, a record that is sent
-    again goes to the same partition (as long as the candidates are the same).
+    __slots__ = ()
+
+    def now(self) -> Spread:
+        """See _Choices."""
+        count = len(self.topology.leaders)
+        return self.topology.derived(
+            "all", lambda: Spread(groups=(np.arange(count, dtype=np.int32),))
+        )
+
+    def _is_free(self) -> bool:
+        """Never: it waits for the leader too."""
+        return False
+
+
+class _FewChoices(_Choices):
+    """So many of the choices as `partitions` says, drawn for each host.
+
+    The draw is a race in which each partition's time depends on it and the host alone: when one
+    drops out, or comes back, the others stay.
     """
 
-    __slots__ = ("_block", "_candidates", "_choices", "_partition", "_seed")
+    __slots__ = ("_count", "_host")
 
-    def __init__(self, choices: _Choices, seed: int) -> None:
+    def __init__(
+        self, topology: Topology, zone: Zone, config: PartitionerConfig, host: str
+    ) -> None:
+        super().__init__(topology, zone, config)
+        self._host = host
+        self._count = config.partitions
+
+    def now(self) -> Spread:
+        """See _Choices."""
+        wide = super().now()
+        key = ("few", self._zone.names, self._key, self._host, self._count)
+        return self.topology.derived(key, lambda: self._draw(wide))
+
+    def _draw(self, wide: Spread) -> Spread:
+        partitions = wide.partitions
+        hashes = [stable_hash("fixed", self._host, number) for number in partitions.tolist()]
+        times = -np.log((np.array(hashes, np.float64) + 1.0) / 2.0**64) / wide.weights
+        return Spread(groups=(np.sort(partitions[np.argsort(times)[: self._count]]),))
+
+
+class BlockPartitioner:
+    """A partition for each block of a file, by an index made of its number.
+
+    By offset, not by batch: however the windows are cut the next time, a record that is sent
+    again goes to the same partition (as long as the choices are the same).
+    """
+
+    __slots__ = ("_block", "_choices", "_index", "_partition", "_spread")
+
+    def __init__(self, choices: _Choices, index: Callable[[int], int]) -> None:
         self._choices = choices
-        self._seed = seed
-        self._candidates: Int32s | None = None
+        self._index = index
+        self._spread: Spread | None = None
         self._block = -1
         self._partition = -1
 
     def due(self) -> bool:
-        """Whether the candidates changed, which moves blocks: what was sent must settle first.
-
-        Not away from a partition without a leader, where nothing would ever settle.
-        """
-        known, now = self._candidates, self._choices.now()
-        if known is None or now is known or np.array_equal(now, known):
-            return False
-        return not any(self._choices.topology.is_leaderless(p) for p in known.tolist())
+        """Whether the choices changed, which moves blocks."""
+        return self._choices.due()
 
     def assign(self, batch: RecordBatch) -> Route:
         """One partition, or one for each row where the batch lies in several blocks."""
-        now = self._choices.now()
-        if now is not self._candidates:
-            self._candidates, self._block = now, -1
+        held = self._choices.take()
+        if held is not self._spread:
+            self._spread, self._block = held, -1
         ends = batch.ends
         first, last = int(ends[0] - 1) // BLOCK_BYTES, int(ends[-1] - 1) // BLOCK_BYTES
         if first == last:
@@ -108,9 +199,8 @@ class RandomPartitioner:
 
     def _of(self, block: int) -> int:
         if block != self._block:
-            assert self._candidates is not None
-            chosen = stable_hash("random", self._seed, block) % len(self._candidates)
-            self._partition = int(self._candidates[chosen])
+            assert self._spread is not None
+            self._partition = self._spread.at(self._index(block))
             self._block = block
         return self._partition
 
@@ -148,7 +238,7 @@ class StickyPartitioner:
         self._wanted = not self._is_free() and self._choice() != self._partition
         return self._wanted
 
-    def assign(self, batch: RecordBatch) -> Route:
+    def assign(self, batch: RecordBatch) -> int:
         """The partition for all rows."""
         del batch
         if self._wanted or self._is_free():
@@ -161,6 +251,35 @@ class StickyPartitioner:
         return self._partition < 0 or self._choices.topology.is_leaderless(self._partition)
 
     def _choice(self) -> int:
-        candidates = self._choices.now()
         interval = (self._clock.now_ns() + self._phase_ns) // self._interval_ns
-        return int(candidates[(self._host + interval) % len(candidates)])
+        return self._choices.now().at(self._host + interval)
+
+
+class KeyPartitioner:
+    """A partition for each key, by its hash; records without a key go the way of `sticky`."""
+
+    __slots__ = ("_choices", "_hash", "_keyless")
+
+    def __init__(
+        self, choices: _Choices, key_hash: Callable[[Keys], Int64s], keyless: StickyPartitioner
+    ) -> None:
+        """`key_hash` makes int64[n] of a column of keys."""
+        self._choices = choices
+        self._hash = key_hash
+        self._keyless = keyless
+
+    def due(self) -> bool:
+        """Whether keys move, or those without."""
+        keyless = self._keyless.due()
+        return self._choices.due() or keyless
+
+    def assign(self, batch: RecordBatch) -> Route:
+        """One for each row; one for all where no row has a key."""
+        keys = batch.keys
+        if keys is None or not (keys.lengths >= 0).any():
+            return self._keyless.assign(batch)
+        route = self._choices.take().at_all(self._hash(keys))
+        without = keys.lengths < 0
+        if without.any():
+            route[without] = self._keyless.assign(batch)
+        return route

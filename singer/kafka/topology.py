@@ -13,9 +13,9 @@ questions go through the producer's own handle: no second connection, no second 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 
@@ -63,7 +63,7 @@ class Topology:
         self.version = 0
         self.leaders: Int32s = np.empty(0, np.int32)
         self.racks: Mapping[int, str] = {}
-        self._cached: dict[tuple[tuple[str, ...], bool], tuple[int, Candidates]] = {}
+        self._cached: dict[Hashable, tuple[int, Any]] = {}
 
     def update(self, leaders: Int32s, racks: Mapping[int, str]) -> bool:
         """Take a new picture; whether it differs from the old one."""
@@ -89,12 +89,16 @@ class Topology:
         host's zone has a name and an id; brokers use either). All partitions where nothing else
         is left: records then wait for a leader.
         """
-        key = (zones if local else (), local)
-        version, candidates = self._cached.get(key, (0, None))
-        if candidates is None or version != self.version:
-            candidates = self._candidates(*key)
-            self._cached[key] = (self.version, candidates)
-        return candidates
+        near = zones if local else ()
+        return self.derived(("candidates", near, local), lambda: self._candidates(near, local))
+
+    def derived(self, key: Hashable, make: Callable[[], Result]) -> Result:
+        """What `make` makes of this picture; made once per version, for all files of a topic."""
+        version, made = self._cached.get(key, (-1, None))
+        if version != self.version:
+            made = make()
+            self._cached[key] = (self.version, made)
+        return cast(Result, made)
 
     def _candidates(self, zones: tuple[str, ...], local: bool) -> Candidates:
         if not len(self.leaders):

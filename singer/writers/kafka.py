@@ -16,7 +16,7 @@ class KafkaWriter:
         self._cluster = cluster
         self._topic = topic
         self._config = config
-        self._topology = cluster.topology(topic, local=config.local)
+        self._topology = cluster.topology(topic, local=config.local is not None)
 
     async def ready(self) -> None:
         """See Writer."""

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from singer.base.config import Oversize, PartitionerType, Rotated, Secret, Start
+from singer.base.config import (
+    LocalConfig,
+    Ordering,
+    Oversize,
+    PartitionerConfig,
+    PartitionerType,
+    Rotated,
+    Secret,
+    Start,
+)
 from singer.base.errors import ConfigError
 from singer.config.document import parse
 from singer.config.loader import load
@@ -191,7 +200,38 @@ def test_problem_of_a_stream(folder: Folder, change: str, expected: str) -> None
             "[{cluster: main, topic: t}, {cluster: main, topic: t}]",
             "duplicate destination 'main/t'",
         ),
-        ("[{cluster: main, topic: t, partitioner: fixed}]", "partitioner: fixed is not built yet"),
+        (
+            "[{cluster: main, topic: t, partitioner: fixed}]",
+            "partitioner: partitions says how many",
+        ),
+        (
+            "[{cluster: main, topic: t, partitioner: {type: random, partitions: 2}}]",
+            "streams[0].publish[0].partitioner.partitions: partitions says how many, with",
+        ),
+        (
+            "[{cluster: main, topic: t, partitioner: {type: fixed, partitions: 0}}]",
+            "partitioner.partitions: must be at least 1",
+        ),
+        ("[{cluster: main, topic: t, partitioner: key}]", "must be one of sticky, random, round"),
+        (
+            "[{cluster: main, topic: t, partitioner: {local: near}}]",
+            "partitioner.local: must be true or false, not 'near'",
+        ),
+        (
+            "[{cluster: main, topic: t, partitioner: {local: {max_share: 0.5}}}]",
+            "partitioner.local.max_share: must be at least 1",
+        ),
+        (
+            "[{cluster: main, topic: t, partitioner: {local: {hosts: {a: 1, b: 0}}}}]",
+            "6:80: streams[0].publish[0].partitioner.local.hosts.b: must be more than 0, not 0",
+        ),
+        *(
+            (
+                f"[{{cluster: main, topic: t, partitioner: {{local: true, type: {kind}}}}}]",
+                f"6:62: streams[0].publish[0].partitioner.local: with {kind} a key has other part",
+            )
+            for kind in ("key_murmur2", "key_crc32", "key_murmur3", "key_md5")
+        ),
         ("[{cluster: main, topic: t, partitioner: {locl: true}}]", "did you mean local?"),
         ("{cluster: main, topic: t}", "publish: must be a list ([a, b] or lines with -)"),
         ("[main]", "publish[0]: must be a mapping (key: value), not a single value"),
@@ -200,6 +240,59 @@ def test_problem_of_a_stream(folder: Folder, change: str, expected: str) -> None
 def test_problem_of_a_destination(folder: Folder, publish: str, expected: str) -> None:
     text = MINIMAL.replace("[{cluster: main, topic: web.access}]", publish)
     assert expected in folder.problem(text)
+
+
+def _partitioner(folder: Folder, reader: str, partitioner: str) -> PartitionerConfig:
+    publish = f"publish: [{{cluster: main, topic: t, partitioner: {partitioner}}}]"
+    text = CLUSTERS + f"streams:\n  - {{name: s, paths: [/a], reader: {reader}, {publish}}}\n"
+    return folder.load(text).config.streams[0].publish[0].partitioner
+
+
+def test_local_is_said_in_a_word_or_in_detail(folder: Folder) -> None:
+    assert _partitioner(folder, "text", "{local: false}").local is None
+    assert _partitioner(folder, "text", "{local: true}").local == LocalConfig()
+    local = _partitioner(folder, "text", "{local: {max_share: 2, hosts: {a: 60, b: 20.5}}}").local
+    assert local == LocalConfig(max_share=2.0, hosts={"a": 60.0, "b": 20.5})
+
+
+@pytest.mark.parametrize(
+    ("reader", "default"),
+    [
+        ("text", PartitionerType.STICKY),
+        ("thrift", PartitionerType.KEY_MURMUR2),
+        ("protobuf", PartitionerType.STICKY),
+        ("frames", PartitionerType.STICKY),
+    ],
+)
+def test_keys_choose_the_partition_where_the_reader_knows_them_and_nothing_is_said(
+    folder: Folder, reader: str, default: PartitionerType
+) -> None:
+    for said in ("", "{}", "{interval: 1s}"):
+        assert _partitioner(folder, reader, said).type is default
+    assert _partitioner(folder, reader, "random").type is PartitionerType.RANDOM
+    assert _partitioner(folder, reader, "{type: sticky, local: true}").local
+
+
+def test_the_default_by_key_does_not_go_with_local_either(folder: Folder) -> None:
+    line = folder.problem(
+        CLUSTERS
+        + "streams:\n  - name: s\n    paths: [/a]\n    reader: thrift\n"
+        + "    publish: [{cluster: main, topic: t, partitioner: {local: {max_share: 2}}}]\n"
+    )
+    assert line.startswith(
+        "singer.yaml:7:62: streams[0].publish[0].partitioner.local: with key_mur"
+    )
+    assert line.endswith(
+        "say ordering: none if that may be; if there are no keys, say type: sticky"
+    )
+
+
+def test_who_gives_up_the_order_of_keys_may_keep_them_local(folder: Folder) -> None:
+    for said in ("{local: true, ordering: none}", "{type: key_md5, local: true, ordering: none}"):
+        partitioner = _partitioner(folder, "thrift", said)
+        assert partitioner.ordering is Ordering.NONE
+        assert partitioner.type.by_key
+        assert partitioner.local
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from singer.base.batch import RecordBatch
-from singer.base.config import PartitionerConfig, PartitionerType, Seconds
+from singer.base.config import LocalConfig, Ordering, PartitionerConfig, PartitionerType, Seconds
 from singer.base.ports import Partitioner
 from singer.base.zone import Zone
 from singer.kafka import partitioners
@@ -40,10 +41,18 @@ def _make(
     clock: Clock | None = None,
     seed: int = 1,
     host: str = "host",
-    local: bool = False,
+    local: bool | LocalConfig = False,
     zones: tuple[str, ...] = (),
+    ordering: Ordering = Ordering.PER_KEY,
+    partitions: int | None = None,
 ) -> Partitioner:
-    config = PartitionerConfig(type=kind, local=local, interval=Seconds(30.0))
+    config = PartitionerConfig(
+        type=kind,
+        local=local if isinstance(local, LocalConfig) else LocalConfig() if local else None,
+        ordering=ordering,
+        interval=Seconds(30.0),
+        partitions=partitions,
+    )
     return partitioners.make(
         config, topology, seed=seed, host=host, zone=Zone(zones), clock=clock or Clock()
     )
@@ -61,6 +70,15 @@ def _rows(ends: list[int]) -> RecordBatch:
 
 
 ONE = batch_of([b"x"])
+KEYS = [b"key-%d" % n for n in range(500)]
+KEYED = batch_of([b"x"] * len(KEYS), KEYS)
+BY_KEY = [kind for kind in PartitionerType if kind.by_key]
+BY_BLOCK = [PartitionerType.RANDOM, PartitionerType.ROUND_ROBIN, PartitionerType.FIXED]
+
+
+def _settle(partitioner: Partitioner) -> None:
+    """What the pipeline does before each batch, with nothing under way."""
+    partitioner.due()
 
 
 def test_the_hash_is_the_same_everywhere() -> None:
@@ -70,17 +88,18 @@ def test_the_hash_is_the_same_everywhere() -> None:
 
 
 @given(
+    st.sampled_from(BY_BLOCK),
     st.lists(st.integers(1, 5 * BLOCK_BYTES), min_size=1, max_size=60, unique=True).map(sorted),
     st.data(),
 )
-def test_random_keeps_a_record_on_its_partition_however_windows_are_cut(
-    ends: list[int], data: st.DataObject
+def test_a_record_keeps_its_partition_however_windows_are_cut(
+    kind: PartitionerType, ends: list[int], data: st.DataObject
 ) -> None:
-    random = _make(_topology([1] * 7), PartitionerType.RANDOM)
+    random = _make(_topology([1] * 7), kind, partitions=3)
     alone = [random.assign(_rows([end])) for end in ends]
     assert all(isinstance(partition, int) for partition in alone)
     cut = data.draw(st.integers(1, len(ends)))
-    again = _make(_topology([1] * 7), PartitionerType.RANDOM)  # another process
+    again = _make(_topology([1] * 7), kind, partitions=3)  # another process
     together: list[int] = []
     for part in (ends[:cut], ends[cut:]):
         if part:
@@ -237,3 +256,179 @@ def test_random_asks_before_candidates_change_under_it() -> None:
     assert random.due()
     assert random.assign(ONE) in (1, 3)
     assert not random.due()
+
+
+def test_blocks_change_partition_only_after_it_was_asked_for() -> None:
+    """The topology may change between the question and the assignment."""
+    topology = _topology([1, 2, 1, 2], {1: "a", 2: "b"})
+    random = _make(topology, PartitionerType.RANDOM, local=True, zones=("a",))
+    first = random.assign(ONE)
+    assert not random.due()
+    topology.update(np.array([2, 1, 2, 1], np.int32), {1: "a", 2: "b"})
+    assert random.assign(ONE) == first
+    assert random.due()
+    assert random.assign(ONE) in (1, 3)
+
+
+def test_a_change_elsewhere_is_none() -> None:
+    topology = _topology([1, 2, 1, 2], {1: "a", 2: "b"})
+    random = _make(topology, PartitionerType.RANDOM, local=True, zones=("a",))
+    first = random.assign(ONE)
+    topology.update(np.array([1, 3, 1, 2], np.int32), {1: "a", 2: "b", 3: "c"})
+    assert not random.due()
+    assert random.assign(ONE) == first
+
+
+def test_round_robin_takes_the_next_partition_for_each_block() -> None:
+    topology = _topology([1, 1, LEADERLESS, 1])
+    turns = _make(topology, PartitionerType.ROUND_ROBIN)
+    seen = [int(turns.assign(_rows([block * BLOCK_BYTES + 1]))) for block in range(9)]
+    assert set(seen[:3]) == {0, 1, 3}
+    assert seen == seen[:3] * 3
+    first = {
+        int(_make(topology, PartitionerType.ROUND_ROBIN, seed=seed).assign(ONE))
+        for seed in range(30)
+    }
+    assert first == {0, 1, 3}
+
+
+def test_fixed_uses_as_many_partitions_as_it_is_told_and_every_host_its_own() -> None:
+    topology = _topology([1] * 10)
+
+    def used(host: str, seed: int = 1) -> set[int]:
+        fixed = _make(topology, PartitionerType.FIXED, host=host, seed=seed, partitions=3)
+        return {int(fixed.assign(_rows([block * BLOCK_BYTES + 1]))) for block in range(60)}
+
+    assert len(used("host")) == 3
+    assert used("host", seed=2) == used("host"), "all files of a host use the same"
+    assert set().union(*(used(f"host-{n}") for n in range(40))) == set(range(10))
+
+
+def test_of_fixed_partitions_the_others_stay_when_one_is_lost() -> None:
+    leaders = np.ones(20, np.int32)
+    topology = _topology(leaders.tolist())
+    fixed = _make(topology, PartitionerType.FIXED, partitions=4)
+
+    def used() -> set[int]:
+        _settle(fixed)
+        return {int(fixed.assign(_rows([block * BLOCK_BYTES + 1]))) for block in range(100)}
+
+    before = used()
+    lost = min(before)
+    topology.update(np.where(np.arange(20) == lost, LEADERLESS, leaders), {})
+    assert not fixed.due(), "waiting would be for ever"
+    after = used()
+    assert before - after == {lost}
+    assert len(after - before) == 1
+    topology.update(leaders, {})
+    assert fixed.due()
+    assert used() == before
+
+
+def test_with_fewer_than_fixed_asks_for_all_are_used() -> None:
+    fixed = _make(_topology([1, 1]), PartitionerType.FIXED, partitions=5)
+    blocks = range(50)
+    assert {int(fixed.assign(_rows([block * BLOCK_BYTES + 1]))) for block in blocks} == {0, 1}
+
+
+# --- keys -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "partitions", "expected"),
+    [
+        (PartitionerType.KEY_MURMUR2, b"foobar", 1000, (-790332482 & 0x7FFFFFFF) % 1000),
+        (PartitionerType.KEY_CRC32, bytes([0, 80, 64, 36, 43, 101, 22, 13]), 60, 40),
+        (PartitionerType.KEY_CRC32, bytes([0, 32, 69, 252, 197, 25, 224, 22]), 60, 8),
+        (PartitionerType.KEY_MURMUR3, b"key0", 1000, 300485417 % 1000),
+        (PartitionerType.KEY_MD5, b"399553798187727154", 50, 24),
+    ],
+)
+def test_a_key_goes_where_others_put_it(
+    kind: PartitionerType, key: bytes, partitions: int, expected: int
+) -> None:
+    keyed = _make(_topology([1] * partitions), kind)
+    route = keyed.assign(batch_of([b"x"] * 3, [key, None, key]))
+    assert isinstance(route, np.ndarray)
+    assert route.dtype == np.int32
+    assert route[[0, 2]].tolist() == [expected] * 2
+
+
+@pytest.mark.parametrize("kind", BY_KEY)
+def test_a_key_stays_while_leaders_come_and_go(kind: PartitionerType) -> None:
+    topology = _topology([1, 2, 3, 1], {1: "a", 2: "b"})
+    keyed = _make(topology, kind)
+    before = np.asarray(keyed.assign(KEYED)).tolist()
+    assert set(before) == {0, 1, 2, 3}
+    for leaders in ([2, 2, 2, 2], [LEADERLESS, 2, 3, 1], [LEADERLESS] * 4, [1, 2, 3, 1]):
+        topology.update(np.array(leaders, np.int32), {1: "b", 2: "a"})
+        assert not keyed.due()
+        assert np.asarray(keyed.assign(KEYED)).tolist() == before, "it waits for its leader"
+
+
+@pytest.mark.parametrize("kind", BY_KEY)
+def test_added_partitions_move_keys_once_everything_settled(kind: PartitionerType) -> None:
+    topology = _topology([1, LEADERLESS, 1])
+    keyed = _make(topology, kind)
+    before = np.asarray(keyed.assign(KEYED)).tolist()
+    topology.update(np.array([1, LEADERLESS, 1, 1], np.int32), {})
+    assert np.asarray(keyed.assign(KEYED)).tolist() == before, "nobody asked yet"
+    assert keyed.due(), "also while one has no leader"
+    after = np.asarray(keyed.assign(KEYED)).tolist()
+    assert set(after) == {0, 1, 2, 3}
+    assert after == np.asarray(_make(topology, kind).assign(KEYED)).tolist()
+    assert not keyed.due()
+
+
+@pytest.mark.parametrize("kind", BY_KEY)
+def test_without_order_keys_leave_partitions_without_a_leader(kind: PartitionerType) -> None:
+    topology = _topology([1, LEADERLESS, 1])
+    keyed = _make(topology, kind, ordering=Ordering.NONE)
+    assert set(np.asarray(keyed.assign(KEYED)).tolist()) == {0, 2}
+    topology.update(np.array([1, 1, 1], np.int32), {})
+    assert keyed.due()
+    assert set(np.asarray(keyed.assign(KEYED)).tolist()) == {0, 1, 2}
+    topology.update(np.array([LEADERLESS, 1, 1], np.int32), {})
+    assert not keyed.due(), "waiting would be for ever"
+    assert set(np.asarray(keyed.assign(KEYED)).tolist()) == {1, 2}
+
+
+@pytest.mark.parametrize("kind", BY_KEY)
+def test_without_order_keys_may_stay_in_the_zone(kind: PartitionerType) -> None:
+    topology = _topology([1, 2, 1, 2], {1: "a", 2: "b"})
+    keyed = _make(topology, kind, local=True, zones=("b",), ordering=Ordering.NONE)
+    assert set(np.asarray(keyed.assign(KEYED)).tolist()) == {1, 3}
+    topology.update(np.array([1, 1, 1, 1], np.int32), {1: "a"})
+    assert keyed.due()
+    assert set(np.asarray(keyed.assign(KEYED)).tolist()) == {0, 1, 2, 3}
+    topology.update(np.array([1, 1, 2, 1], np.int32), {1: "a", 2: "b"})
+    assert keyed.due()
+    assert set(np.asarray(keyed.assign(KEYED)).tolist()) == {2}
+
+
+@pytest.mark.parametrize("kind", BY_KEY)
+def test_records_without_a_key_go_the_way_of_sticky(kind: PartitionerType) -> None:
+    topology = _topology([1] * 50)
+    clock = Clock()
+    keyed = _make(topology, kind, clock=clock)
+    sticky = _make(topology, PartitionerType.STICKY, clock=clock)
+    assert not keyed.due()
+    assert keyed.assign(ONE) == sticky.assign(ONE), "one for all, so that batches stay whole"
+    assert keyed.assign(batch_of([b"x"] * 2, [None, None])) == sticky.assign(ONE)
+    mixed = np.asarray(keyed.assign(batch_of([b"x"] * 3, [b"a", None, b""]))).tolist()
+    assert mixed[1] == sticky.assign(ONE)
+    for row, key in ((0, b"a"), (2, b"")):
+        assert np.asarray(keyed.assign(batch_of([b"x"], [key]))).tolist() == [mixed[row]]
+    clock.seconds += 30.0
+    assert keyed.due()
+    assert sticky.due()
+    assert keyed.assign(ONE) == sticky.assign(ONE)
+
+
+def test_where_all_have_keys_nothing_waits_for_an_interval() -> None:
+    clock = Clock()
+    keyed = _make(_topology([1] * 5), PartitionerType.KEY_MURMUR2, clock=clock)
+    for _ in range(5):
+        assert not keyed.due()
+        keyed.assign(KEYED)
+        clock.seconds += 30.0

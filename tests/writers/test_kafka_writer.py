@@ -7,7 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from singer.base.clock import SystemClock
-from singer.base.config import ClusterConfig, PartitionerConfig, PartitionerType
+from singer.base.config import (
+    ClusterConfig,
+    LocalConfig,
+    Ordering,
+    PartitionerConfig,
+    PartitionerType,
+)
 from singer.base.errors import TopicError
 from singer.base.events import discard
 from singer.base.ports import Settlement, Writer
@@ -44,7 +50,13 @@ def _writer(
     *,
     local: bool = False,
 ) -> KafkaWriter:
-    return KafkaWriter(cluster, topic, PartitionerConfig(type=kind, local=local))
+    config = PartitionerConfig(
+        type=kind,
+        local=LocalConfig() if local else None,
+        ordering=Ordering.NONE,
+        partitions=2 if kind is PartitionerType.FIXED else None,
+    )
+    return KafkaWriter(cluster, topic, config)
 
 
 @pytest.mark.parametrize("kind", PartitionerType)
