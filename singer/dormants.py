@@ -97,6 +97,6 @@ def changed(dormants: Mapping[Key, Dormant]) -> list[Key]:
         except OSError:
             continue  # what cannot be seen may be as it was
         else:
-            if (stat.device, stat.inode) != key or not dormant.is_same(stat):
+            if stat.key != key or not dormant.is_same(stat):
                 found.append(key)
     return found

@@ -348,7 +348,7 @@ class Inquiries:
                 live[path] = Live(key=tracked.file.key, read=tuple(read))
             elif rows := question.resting.get(path):
                 identity = rows[0].identity
-                live[path] = Live(key=(identity.device, identity.inode), read=tuple(rows))
+                live[path] = Live(key=identity.key, read=tuple(rows))
         return live
 
     def _busy(self, paths: Collection[str], homeless: Position | None) -> dict[str, list[Position]]:
@@ -423,7 +423,7 @@ class Inquiries:
         """Remember what an inquiry found besides files to read, and say what is for people."""
         self._agenda.ask_later(findings.unclear | findings.made)
         for suspect, destination in findings.copies:
-            key = (suspect.stat.device, suspect.stat.inode)
+            key = suspect.stat.key
             self.copies.setdefault((suspect.lineage, destination), set()).add(key)
         for suspect, cause in findings.failed:
             self._lookout.complain(suspect.path, cause)

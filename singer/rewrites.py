@@ -137,6 +137,6 @@ class Rewrites:
     async def _has_moved(self, position: Position, file: OpenFile) -> bool:
         """Whether the row is that of another file by now: the copy of what this one held."""
         return any(
-            row.id == position.id and (row.identity.device, row.identity.inode) != file.key
+            row.id == position.id and row.identity.key != file.key
             for row in await self._store.lineage(self._stream, [position.path])
         )

@@ -97,7 +97,7 @@ class Surroundings:
         named: dict[str, Any] = dict.fromkeys(sighting.path for sighting in sightings)
         paths = ChainMap[str, Any](named, self._open.at, self._dormants.at)
         return {
-            (s.stat.device, s.stat.inode): Suspect(
+            s.stat.key: Suspect(
                 path=s.path, lineage=self._lineage(s.path, paths) or s.path, stat=s.stat
             )
             for s in sightings
@@ -116,7 +116,11 @@ class Surroundings:
         """
         by_path = await self._past(suspects, asked, destinations, history)
         inodes = sorted({inode for _, inode in suspects})
-        rows = await self._store.lookup(self._config.name, inodes)
+        rows = [
+            row
+            for row in await self._store.lookup(self._config.name, inodes)
+            if row.identity.key in suspects or not self._has_file(row.identity)
+        ]
         self._drop_finished(suspects, rows)
         suspected = {(suspect.stat.inode, suspect.stat.birth_ns) for suspect in suspects.values()}
         orphans: list[Position] = []
@@ -129,7 +133,7 @@ class Surroundings:
                 continue
             if not self._rests(identity):
                 orphans.append(row)
-            elif self._dormants.at.get(row.path) == (identity.device, identity.inode):
+            elif self._dormants.at.get(row.path) == identity.key:
                 resting.setdefault(row.path, []).append(row)
         return Question(
             suspects=suspects,
@@ -165,6 +169,15 @@ class Surroundings:
         inodes.update(tracked.file.identity.inode for tracked in self._open.values())
         inodes.update(inode for _, inode in self._dormants)
         return {row.id for row in await self._store.lookup(self._config.name, sorted(inodes))}
+
+    def _has_file(self, identity: FileIdentity) -> bool:
+        """Whether the very file of a row is here: then it tells nothing of its like on another
+        device, the clone of a disk.
+        """
+        tracked, dormant = self._open.get(identity.key), self._dormants.get(identity.key)
+        return (tracked is not None and tracked.stat.birth_ns == identity.birth_ns) or (
+            dormant is not None and dormant.birth_ns == identity.birth_ns
+        )
 
     def _is_open(self, identity: FileIdentity) -> bool:
         """Whether a row's file is open."""
@@ -211,7 +224,7 @@ class Surroundings:
         there = {s.path: s.stat for s in listed}
         for sighting in beside:
             stat = sighting.stat
-            key = (stat.device, stat.inode)
+            key = stat.key
             if key in suspects:
                 # Seen twice: where it was seen last counts, if it is not another name of it.
                 before = there.get(suspects[key].path)
@@ -281,12 +294,12 @@ class Surroundings:
             else:
                 self._listed.add(directory)
             found += listing.sightings
-        self._seen.update(((s.stat.device, s.stat.inode), s.stat.birth_ns) for s in found)
+        self._seen.update((s.stat.key, s.stat.birth_ns) for s in found)
         return found
 
     def _rests(self, identity: FileIdentity) -> bool:
         """Whether this is a closed file, and still there as far as this question saw."""
-        key = (identity.device, identity.inode)
+        key = identity.key
         dormant = self._dormants.get(key)
         if dormant is None or dormant.birth_ns != identity.birth_ns:
             return False
@@ -299,7 +312,7 @@ class Surroundings:
         """Those that some destination could read and does not."""
         found = []
         for sighting in sightings:
-            key = (sighting.stat.device, sighting.stat.inode)
+            key = sighting.stat.key
             tracked, dormant = self._open.get(key), self._dormants.get(key)
             if (tracked is None or not tracked.served.issuperset(destinations)) and (
                 dormant is None or not dormant.is_same(sighting.stat)
@@ -311,7 +324,7 @@ class Surroundings:
         """Leave out rotated files that every destination has read to the end."""
         by_file: dict[Key, list[Position]] = {}
         for row in rows:
-            by_file.setdefault((row.identity.device, row.identity.inode), []).append(row)
+            by_file.setdefault(row.identity.key, []).append(row)
         for key, suspect in list(suspects.items()):
             stat = suspect.stat
             done = {

@@ -53,6 +53,11 @@ class FileIdentity:
     birth_ns: int | None
     fingerprint: Mark = NO_MARK
 
+    @property
+    def key(self) -> tuple[int, int]:
+        """(device, inode)."""
+        return (self.device, self.inode)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:

@@ -21,7 +21,6 @@ from singer.base.position import (
     Mark,
     Position,
 )
-from singer.files.census import Key
 from singer.files.finding import Entry, Finding, fresh_row
 from singer.files.identity import Verdict
 from singer.files.likeness import Likeness
@@ -91,7 +90,7 @@ class Archives:
         }
         lost = [row for row in homeless if row.path == lineage and row.id not in housed]
         # Where it is open for others, their rows tell nothing of what it is to these.
-        busy = [row for row in self.busy.get(lineage, ()) if _key(row) != finding.key]
+        busy = [row for row in self.busy.get(lineage, ()) if row.identity.key != finding.key]
         known = [*own.values(), *lost, *busy]
         examined = examine(finding.fd, packed, (), whole=False)
         being_written = examined.length is None and examined.fault is None
@@ -230,10 +229,6 @@ class Archives:
             head=examined.head[: row.offset],
             keep=position == row,
         )
-
-
-def _key(row: Position) -> Key:
-    return (row.identity.device, row.identity.inode)
 
 
 def _identity(finding: Finding) -> FileIdentity:

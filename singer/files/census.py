@@ -55,7 +55,7 @@ class Census:
         """Which file is seen at `path`."""
         directory, name = os.path.split(path)
         stat = self._tree.get(directory, _NO_FILES).get(name)
-        return None if stat is None else (stat.device, stat.inode)
+        return None if stat is None else stat.key
 
     def see_all(self, tree: Tree, newer: Collection[str] = ()) -> Changes:
         """Everything was looked at, and this is all there is, but for what was seen since in the
@@ -87,7 +87,7 @@ class Census:
             known = before.get(name)
             if known is stat or known == stat:
                 continue
-            key = (stat.device, stat.inode)
+            key = stat.key
             changed.add(key)
             path = join(directory, name)
             if known is not None:
@@ -102,7 +102,7 @@ class Census:
         return changed
 
     def _forget(self, path: str, stat: FileStat) -> Key:
-        key = (stat.device, stat.inode)
+        key = stat.key
         names = self._names[key]
         names.remove(path)
         if not names:

@@ -60,7 +60,7 @@ class Finding:
     @property
     def key(self) -> Key:
         """(device, inode)."""
-        return (self.stat.device, self.stat.inode)
+        return self.stat.key
 
     @property
     def new_to(self) -> set[str]:

@@ -40,7 +40,7 @@ def identify(
     """Match a file against the rows that one destination has for its inode number.
 
     A birth time, where both sides know it, tells a reused inode number from the same file. The
-    device may differ (it changes with a remount), then the marks must say something.
+    device may differ (it changes with a remount), then that time or the marks must say something.
     """
     rewritten: Position | None = None
     for row in sorted(rows, key=lambda row: row.identity.device != stat.device):
@@ -52,7 +52,8 @@ def identify(
             continue
         if _content_agrees(stat, row, evidence):
             return Verdict.RESUME, row
-        if same_device and rewritten is None:
+        same_birth = born is not None and born == stat.birth_ns
+        if rewritten is None and (same_device or same_birth):
             rewritten = row
     return (Verdict.NEW, None) if rewritten is None else (Verdict.REWRITTEN, rewritten)
 

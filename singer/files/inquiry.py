@@ -116,6 +116,7 @@ class Inquiry:
         refused: set[str] = set()
         shared: dict[int, bool] = {}  # by device
         homeless = list(self.orphans)
+        births = {suspect.stat.key: suspect.stat.birth_ns for suspect in self.suspects}
         rows: dict[tuple[str, int], list[Position]] = {}
         for row in self.rows:
             rows.setdefault((row.destination, row.identity.inode), []).append(row)
@@ -132,7 +133,7 @@ class Inquiry:
                 continue
             try:
                 stat = stat_fd(fd)
-                if (stat.device, stat.inode) != (suspect.stat.device, suspect.stat.inode):
+                if stat.key != suspect.stat.key:
                     os.close(fd)
                     unsettled.add(suspect.lineage)
                     continue
@@ -145,7 +146,7 @@ class Inquiry:
                     remote=shared[stat.device],
                     packed=compression(suspect.path),
                 )
-                moved = [] if finding.packed else self._judge(finding, rows)
+                moved = [] if finding.packed else self._judge(finding, rows, births)
             except (ReadError, OSError) as error:
                 os.close(fd)
                 failed.append((suspect, str(error)))
@@ -305,12 +306,26 @@ class Inquiry:
                 del finding.entries[destination]
 
     def _judge(
-        self, finding: Finding, rows: Mapping[tuple[str, int], Sequence[Position]]
+        self,
+        finding: Finding,
+        rows: Mapping[tuple[str, int], Sequence[Position]],
+        births: Mapping[Key, int | None],
     ) -> list[Position]:
-        """Decide for every destination; returns the rows whose content is not there any more."""
+        """Decide for every destination; returns the rows whose content is not there any more.
+
+        `births` are the birth times of the suspects.
+        """
         moved = []
         for destination in self._asked(finding):
-            known = rows.get((destination, finding.stat.inode), ())
+            # The row of a file that is a suspect itself tells nothing of its like on another
+            # device, the clone of a disk.
+            known = [
+                row
+                for row in rows.get((destination, finding.stat.inode), ())
+                if row.identity.key == finding.key
+                or row.identity.birth_ns is None
+                or births.get(row.identity.key) != row.identity.birth_ns
+            ]
             verdict, match = identify(finding.stat, known, _Content(finding.fd))
             if verdict is Verdict.REWRITTEN and match is not None:
                 moved.append(match)

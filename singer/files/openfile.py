@@ -67,7 +67,7 @@ class OpenFile:
     @property
     def key(self) -> tuple[int, int]:
         """(device, inode): unique among open files."""
-        return (self.identity.device, self.identity.inode)
+        return self.identity.key
 
     @property
     def seed(self) -> int:

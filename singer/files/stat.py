@@ -84,6 +84,11 @@ class FileStat(NamedTuple):
     uid: int
 
     @property
+    def key(self) -> tuple[int, int]:
+        """(device, inode)."""
+        return (self.device, self.inode)
+
+    @property
     def is_regular(self) -> bool:
         """Whether it is a file that may be opened and read."""
         return stat.S_ISREG(self.mode)

@@ -390,7 +390,7 @@ class Walker:
         """The subdirectory `name`, which is at `spot`, if a walk enters it."""
         if not stat.is_directory:
             return None
-        identity = (stat.device, stat.inode)
+        identity = stat.key
         chain = visit.chain
         if chain is not None:
             if identity in chain:
@@ -501,7 +501,7 @@ class Walker:
                 yield there
 
     def _is_own(self, stat: FileStat) -> bool:
-        return (stat.device, stat.inode) in self._avoid
+        return stat.key in self._avoid
 
     def _target(self, link: Other, spot: Spot, found: _Found) -> tuple[Other, Spot] | None:
         """What a link leads to, and where that is; None, and perhaps a fault: nothing of ours."""
@@ -538,7 +538,7 @@ class Walker:
                 stat = descent.stat(self._followed(spot, descent))
             except OSError:
                 break  # gone meanwhile
-            chain.add((stat.device, stat.inode))
+            chain.add(stat.key)
             if not spot.inner:
                 break
             directory = os.path.dirname(directory)

@@ -294,7 +294,7 @@ class _Taking:
         fd = self.open(file.path)
         try:
             stat = stat_fd(fd)
-            if (stat.device, stat.inode) != (file.stat.device, file.stat.inode):
+            if stat.key != file.stat.key:
                 raise ReadError(f"open {file.path!r}: moved meanwhile") from FileNotFoundError()
             row = place(
                 fd,

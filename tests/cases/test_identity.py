@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import sqlite3
 import subprocess
 
@@ -12,6 +13,7 @@ from tests.support.logs import (
     expect,
     expect_all,
     expect_each,
+    later,
     lines,
     run_until_let_go,
     run_until_looked,
@@ -304,6 +306,26 @@ def test_a_device_has_another_number_and_files_were_rotated(rig, logs):
     expect(agent, lines(0, 70))
 
 
+@pytest.mark.parametrize("written", [True, False], ids=["written", "empty"])
+def test_a_device_has_another_number_and_a_file_was_copied_and_truncated(rig, logs, written):
+    """The row tells of the copy, though its inode is another file's now, on a device it names
+    otherwise."""
+    log, old = logs / "app.log", logs / "app.log.1"
+    append(log, lines(0, 50))
+    agent = rig().start()
+    expect(agent, lines(0, 50))
+    agent.stop()
+    forget_devices(agent)
+    shutil.copyfile(log, old)
+    later(old, 1)
+    os.truncate(log, 0)
+    if written:
+        append(log, lines(50, 60))
+        later(log, 2)
+    agent.start()
+    expect(agent, lines(0, 60 if written else 50))
+
+
 @pytest.fixture
 def disk(tmp_path):
     """An ext4 image of its own, and mounting it through a loop device of choice."""
@@ -362,6 +384,41 @@ def test_a_file_system_is_mounted_again_under_another_number(rig, logs, disk, tm
         agent.start()
         expect(agent, lines(0, 70))
         agent.stop()
+
+
+@RUNNING
+@pytest.mark.parametrize("changed", [True, False], ids=["changed", "same"])
+def test_a_clone_of_a_disk_is_mounted_beside_it(rig, logs, disk, running, changed):
+    """Each file is there twice, with the same numbers and the same birth: positions stay with the
+    files they are of, and the others are read as files of their own."""
+    stack, image = disk
+    clone, beside = image.parent / "clone", image.parent / "beside"
+    beside.mkdir()
+    stack.enter_context(mounted(stack.enter_context(loop_device(image)), at=logs))
+    append(logs / "app.log", lines(0, 50))
+    os.sync()
+    agent = rig("*.log", f"{beside}/*.log").start()
+    stack.callback(lambda: agent.running and agent.kill())
+    expect(agent, lines(0, 50))
+    if not running:
+        agent.stop()
+    shutil.copyfile(image, clone)
+    stack.enter_context(mounted(stack.enter_context(loop_device(clone)), at=beside))
+    stack.callback(lambda: agent.running and agent.kill())
+    like = lines(0, 50)
+    if changed:
+        like[0] = b"*" + like[0][1:]
+        with (beside / "app.log").open("r+b") as other:
+            other.write(b"*")
+    append(logs / "app.log", lines(50, 60))
+    if not running:
+        agent.start()
+    expect_all(agent, [*lines(0, 60), *like])
+    agent.stop()
+    append(logs / "app.log", lines(60, 70))
+    append(beside / "app.log", lines(80, 82))
+    agent.start()
+    expect_all(agent, [*lines(0, 70), *like, *lines(80, 82)])
 
 
 # --- one file under several names -----------------------------------------------------------------

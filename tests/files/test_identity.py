@@ -82,6 +82,12 @@ def test_another_device_with_another_content_is_new_and_not_rewritten():
     assert identify(stat(device=1), [row(device=2)], Says(tail=False)) == (Verdict.NEW, None)
 
 
+def test_another_device_with_another_content_and_the_same_birth_was_rewritten():
+    known = row(device=2, birth_ns=7)
+    told = identify(stat(device=1, birth_ns=7), [known], Says(tail=False))
+    assert told == (Verdict.REWRITTEN, known)
+
+
 def test_the_row_of_the_same_device_is_preferred():
     here, elsewhere = row(device=1, row_id=1), row(device=2, row_id=2)
     for rows in ([here, elsewhere], [elsewhere, here]):
