@@ -61,6 +61,7 @@ from singer.outlets import Outlet, Outlets
 from singer.positions.breaker import CrashBreaker
 from singer.positions.sqlite import SqlitePositions
 from singer.positions.state_dir import StateDir
+from singer.positions.travelling import Travelling
 from singer.readers.making import make as make_reader
 from singer.services import Destination, Services
 from singer.stream import Stream
@@ -288,6 +289,9 @@ class Agent:
                 emit=self._emit,
                 clock=self._clock,
                 embedded=embedded,
+                keeper=Travelling(agent_id, self._positions, self._state.committed_offset(name))
+                if config.exactly_once
+                else None,
             )
             await cluster.start()
             if embedded is not None and config.embedded is not None and config.embedded.show:

@@ -31,6 +31,7 @@ from singer.base.errors import (
     DeliveryError,
     InvariantError,
     ReadError,
+    RefusedError,
     StateError,
     WorldError,
 )
@@ -45,9 +46,10 @@ from singer.base.events import (
     RecordDeadLettered,
     Rewound,
 )
-from singer.base.ports import Framed, State
+from singer.base.ports import Course, Framed, Progress, Rejection, Route, State
 from singer.base.position import FINGERPRINT_BYTES, READ_TO_END, Mark, Position
 from singer.budget import SEVERAL, Ceiling, Room, acquire, blocked, charge
+from singer.files.marks import first_bytes, last_bytes
 from singer.files.openfile import OpenFile
 from singer.files.source import WINDOW_BYTES, Outcome, Source
 from singer.services import Destination, Services
@@ -84,6 +86,9 @@ class Pipeline:
         "_again",
         "_backoff",
         "_ceiling",
+        "_cleared",
+        "_condemned",
+        "_course",
         "_epoch",
         "_failure",
         "_gone",
@@ -93,6 +98,7 @@ class Pipeline:
         "_in_vain",
         "_largest",
         "_moved",
+        "_narrow",
         "_on_changed",
         "_outlet",
         "_outstanding",
@@ -111,6 +117,8 @@ class Pipeline:
         "_task",
         "_tickets",
         "_timer",
+        "_transactional",
+        "_unburied",
         "_written_ns",
         "at_end",
         "changed",
@@ -144,6 +152,13 @@ class Pipeline:
         self._source = file.source(position.offset, tail)
         self._resume = position.resume
         self._outlet = destination.outlet(file.path)
+        # Where positions are committed with the records: see the section below.
+        self._transactional = self._outlet.writer.transactional
+        self._course: Course | None = None  # None: what was committed is still to be asked for
+        self._condemned: dict[tuple[int, bytes], str] = {}  # records that the broker refuses
+        self._unburied: list[Refuse] = []
+        self._cleared: set[tuple[int, int]] = set()
+        self._narrow = 0  # bytes to be read at once to find out which record is refused; 0: all
         self._partitioner = self._outlet.writer.partitioner(file.seed)
         self._after = after
         self._successors: list[Pipeline] = []
@@ -337,6 +352,8 @@ class Pipeline:
                 if self._retry_at:
                     retry_at, self._retry_at = self._retry_at, 0.0
                     await asyncio.sleep(retry_at - self._services.loop.time())
+                if self._unburied:
+                    await self._bury_ahead()
                 if self._failure is not None:
                     await self._wait_moved()  # the rewind comes when nothing is under way
                 elif await self._turn():
@@ -403,11 +420,14 @@ class Pipeline:
         except DeliveryError as error:
             self._wait_for_destination(error)
             return True
+        if self._transactional and self._course is None and not await self._adopt():
+            return True
         affordable = int((self._ceiling.limit - _TICKET_BYTES) / self._cost_per_byte())
         room = min(WINDOW_BYTES, affordable) - self._source.held
         if limit is not None:
             room = min(room, limit.burst)
-        await self._ship(min(unread, max(room, _LEAST_READ_BYTES)), State.MORE)
+        want = min(unread, max(room, _LEAST_READ_BYTES))
+        await self._ship(min(want, self._narrow or want), State.MORE)
         return True
 
     async def _ship(self, want: int, state: State) -> None:
@@ -526,7 +546,8 @@ class Pipeline:
         cost = batch.cost + framed.consumed + _TICKET_BYTES
         if np.may_share_memory(batch.buffer, source.window):
             cost -= batch.nbytes
-        receipt, shared = None, self.destination.ceilings
+        shared = self.destination.ceilings
+        route: Route = 0
         if len(batch):
             self._record_bytes = batch.nbytes / len(batch) + 1
             route = self._partitioner.assign(batch)
@@ -543,8 +564,6 @@ class Pipeline:
                 self._hint = ()
             self._sent_to = partition
             shared = (*shared, partition)
-            receipt = self._outlet.writer.send(batch, route)
-        charge((self._ceiling, *shared), cost)
         ticket = Ticket(
             start=source.offset,
             end=source.offset + framed.consumed,
@@ -557,8 +576,13 @@ class Pipeline:
             cost=cost,
             shared=shared,
             sent_at=self._services.clock.monotonic(),
-            receipt=receipt,
         )
+        if not self._transactional:
+            ticket.receipt = self._outlet.writer.send(batch, route) if len(batch) else None
+        elif not self._send_with_position(ticket, route):
+            self._unread()
+            return
+        charge((self._ceiling, *shared), cost)
         source.consume(framed.consumed, framed.scanned)
         if self.destination.limit is not None and not removed["limited"]:
             self.destination.limit.spend(framed.consumed, self._services.clock.monotonic())
@@ -567,6 +591,7 @@ class Pipeline:
         account.held -= framed.consumed
         account.in_flight += framed.consumed
         self._tickets.append(ticket)
+        receipt = ticket.receipt
         if receipt is None:
             # It waits for the dead letters only, which must not take memory from the others.
             charge(shared, -cost)
@@ -624,6 +649,8 @@ class Pipeline:
         would otherwise arrive behind what followed it.
         """
         epoch = self._epoch
+        if self._transactional and self._tickets:
+            self._outlet.writer.hasten()
         while self._tickets and self._failure is None:
             await self._wait_moved()
         if self._failure is not None or epoch != self._epoch:
@@ -717,7 +744,7 @@ class Pipeline:
                 self._failure = ticket.receipt.exception()
                 if self._failure is not None:
                     break
-                ticket.rejected = ticket.receipt.result().rejected
+                ticket.rejected += ticket.receipt.result().rejected
             if (ticket.bad or ticket.rejected) and not ticket.buried:
                 if ticket.burial is None:
                     ticket.burial = self._services.spawn(self._bury(ticket))
@@ -740,6 +767,9 @@ class Pipeline:
         charge((self._ceiling,), -ticket.cost)
         self._advance(ticket.end, ticket.window, ticket.tail, ticket.resume)
         self._backoff.reset()
+        if self._condemned:
+            self._condemned = {k: v for k, v in self._condemned.items() if k[0] > ticket.end}
+        self._narrow = 0 if self._narrow > WINDOW_BYTES else 2 * self._narrow
         self._services.emit(
             BatchDelivered(
                 stream=self.destination.stream,
@@ -776,8 +806,32 @@ class Pipeline:
     async def _bury(self, ticket: Ticket) -> None:
         """Dead-letter the bad ranges and rejected rows of a ticket, before it may commit."""
         refuse, skipped = ticket.refuse()
-        letters = [self._letter(one) for one in refuse]
+        await self._write_letters([one for one in refuse if not self._is_buried(one)])
         buried = sum(one.length for one in refuse)
+        if ticket not in self._tickets:
+            return  # given up meanwhile: accounted for
+        account = self.destination.account
+        account.dead_lettered += buried
+        account.skipped.update(skipped)
+        ticket.disposed = buried + skipped.total()
+        for one in refuse:
+            self._cleared.discard((one.offset, one.length))
+            self._services.emit(
+                RecordDeadLettered(
+                    stream=self.destination.stream,
+                    destination=self.destination.name,
+                    path=self.file.seen_at,
+                    offset=one.offset,
+                    length=one.length,
+                    reason=one.reason,
+                )
+            )
+        ticket.buried = True
+        self._collect()
+
+    async def _write_letters(self, refuse: list[Refuse]) -> None:
+        """Try until they are written and synced."""
+        letters = [self._letter(one) for one in refuse]
         backoff = Backoff(*_BACKOFF_SECONDS)
         while letters:
             try:
@@ -795,25 +849,6 @@ class Pipeline:
                     )
                 )
                 await asyncio.sleep(delay)
-        if ticket not in self._tickets:
-            return  # given up meanwhile: accounted for
-        account = self.destination.account
-        account.dead_lettered += buried
-        account.skipped.update(skipped)
-        ticket.disposed = buried + skipped.total()
-        for letter in letters:
-            self._services.emit(
-                RecordDeadLettered(
-                    stream=letter.stream,
-                    destination=letter.destination,
-                    path=self.file.seen_at,
-                    offset=letter.offset,
-                    length=letter.length,
-                    reason=letter.reason,
-                )
-            )
-        ticket.buried = True
-        self._collect()
 
     def _letter(self, refuse: Refuse) -> DeadLetter:
         identity = self.file.identity
@@ -830,6 +865,95 @@ class Pipeline:
             payload=refuse.payload,
         )
 
+    # --- where positions are committed with the records ---------------------------------------
+    #
+    # Whatever the transaction's commit makes final has to be done before: dead letters are
+    # written before what stands behind them is sent. And a record that the broker refuses takes
+    # its transaction down: it is found by reading less and less at once, then condemned, which is
+    # to be a dead letter the next time it is read.
+
+    async def _adopt(self) -> bool:
+        """Begin where the cluster says that this row is; False if the file cannot be read now."""
+        known = self._outlet.writer.committed(self.position)
+        if known.offset > self.position.offset:
+            try:
+                tail, head = b"", b""
+                if not self.file.packed:
+                    tail = await self._in_thread(last_bytes, self.file.fd, known.offset)
+                    head = await self._in_thread(first_bytes, self.file.fd, known.offset)
+            except (OSError, ReadError) as error:
+                self._read_failed(error)
+                return False
+            if self.file.packed or Mark.of(tail) == known.tail:  # else the file is another one now
+                self._unread()
+                self.position, self._tail, self._head = known, tail, head
+                self._resume = known.resume
+                self._source = self.file.source(known.offset, tail)
+                self.destination.committer.advance(known)
+        self._course = Course()
+        return True
+
+    def _send_with_position(self, ticket: Ticket, route: Route) -> bool:
+        """Send what of a ticket may be sent; False: something is to be buried before."""
+        batch, course = ticket.batch, self._course
+        assert course is not None
+        ticket.sent = batch
+        if self._condemned and len(batch):
+            rows = np.flatnonzero(np.isin(batch.ends, [end for end, _ in self._condemned])).tolist()
+            ticket.rejected = tuple(
+                Rejection(row=row, reason=self._condemned[trait])
+                for row in rows
+                if (trait := _trait(batch, row)) in self._condemned
+            )
+            spared = np.ones(len(batch), np.bool_)
+            spared[[rejection.row for rejection in ticket.rejected]] = False
+            route = route[spared] if isinstance(route, np.ndarray) else route
+            ticket.sent = batch.take(spared)
+        if ticket.bad or ticket.rejected:
+            refuse, _ = ticket.refuse()
+            self._unburied = [one for one in refuse if not self._is_buried(one)]
+            if self._unburied:
+                return False
+        if len(ticket.sent):
+            progress = Progress(position=self._position_behind(ticket), course=course)
+            ticket.receipt = self._outlet.writer.send(ticket.sent, route, progress)
+        return True
+
+    def _position_behind(self, ticket: Ticket) -> Position:
+        """The position once this ticket, which is the last, and all before it are committed."""
+        fingerprint, head = self.position.identity.fingerprint, self._head
+        known = min(self.position.offset, FINGERPRINT_BYTES)
+        if fingerprint.length < FINGERPRINT_BYTES and len(head) == known:
+            for each in (*self._tickets, ticket):
+                head += each.window[: FINGERPRINT_BYTES - len(head)].tobytes()
+            fingerprint = Mark.of(head)
+        tail = Source.tail_after(ticket.window, ticket.tail_before, len(ticket.window))
+        now_ns = self._services.clock.now_ns()
+        return self.position.moved(ticket.end, Mark.of(tail), ticket.resume, fingerprint, now_ns)
+
+    def _is_buried(self, refuse: Refuse) -> bool:
+        return (refuse.offset, refuse.length) in self._cleared
+
+    async def _bury_ahead(self) -> None:
+        await self._write_letters(self._unburied)
+        self._cleared.update((one.offset, one.length) for one in self._unburied)
+        self._unburied = []
+
+    def _learn_from_refusals(self) -> bool:
+        """Condemn what is refused for certain, else read less to find it; whether there was any."""
+        learnt = False
+        for ticket in self._tickets:
+            error = ticket.receipt.exception() if ticket.receipt is not None else None
+            if not isinstance(error, RefusedError) or ticket.sent is None:
+                continue
+            learnt = True
+            if error.proven:
+                self._condemned |= {_trait(ticket.sent, row): str(error) for row in error.rows}
+                self._narrow = 0
+            else:
+                self._narrow = max(1, (ticket.end - ticket.start) // 2)
+        return learnt
+
     # --- what goes wrong ----------------------------------------------------------------------
 
     def _rewind_when_quiet(self) -> None:
@@ -838,11 +962,14 @@ class Pipeline:
             self._pulse()
             return
         self._commit_settled_rows()
+        learnt = self._transactional and self._learn_from_refusals()
         failure, self._failure = self._failure, None
         before = self.destination.account.rewound
         self.abandon(None)
         self._epoch += 1
-        delay = self._backoff.next()
+        if self._course is not None:
+            self._course = Course()
+        delay = 0.0 if learnt else self._backoff.next()
         self._retry_at = self._services.loop.time() + delay
         self._services.emit(
             Rewound(
@@ -920,3 +1047,8 @@ class Pipeline:
         if self._moved is not None:
             self._moved.set()
             self._moved = None
+
+
+def _trait(batch: RecordBatch, row: int) -> tuple[int, bytes]:
+    """What tells a record of a file from the others."""
+    return int(batch.ends[row]), Mark.of(batch.payload(row)).digest

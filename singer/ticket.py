@@ -42,7 +42,8 @@ class Ticket:
     cost: int
     shared: tuple[Ceiling, ...]  # charged until the receipt; the file's own until the commit
     sent_at: float
-    receipt: Receipt | None
+    receipt: Receipt | None = None
+    sent: RecordBatch | None = None  # what of the batch the receipt is for, if that was not all
     removed: Mapping[str, int] = field(default_factory=dict)  # bytes of records taken out, by what
     rejected: tuple[Rejection, ...] = ()
     burial: asyncio.Task[None] | None = None

@@ -175,6 +175,13 @@ class EmbeddedConfig:
     show: bool = False  #: print what arrives
 
 
+class Delivery(Enum):
+    """How often a record arrives."""
+
+    AT_LEAST_ONCE = "at_least_once"  #: again after a crash, as far as nothing says that it did
+    EXACTLY_ONCE = "exactly_once"  #: for consumers that read what is committed
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
     """One Kafka cluster; its name is its key in `clusters`."""
@@ -184,6 +191,14 @@ class ClusterConfig:
     embedded: EmbeddedConfig | None = None  #: details of `bootstrap: embedded`
     properties: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  #: of librdkafka
     allow_uncompressed: str | None = None  #: why `compression.type: none` is right here
+    delivery: Delivery = Delivery.AT_LEAST_ONCE  #: at_least_once | exactly_once
+    positions_topic: str = "singer.positions"  #: of `exactly_once`, where positions are kept
+    commit_every: Seconds = Seconds(1.0)  #: of `exactly_once`, how often a transaction ends
+
+    @property
+    def exactly_once(self) -> bool:
+        """Whether records and positions are committed together."""
+        return self.delivery is Delivery.EXACTLY_ONCE
 
     @property
     def is_embedded(self) -> bool:

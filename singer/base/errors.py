@@ -118,6 +118,18 @@ class DeliveryError(WorldError):
         self.settled = settled
 
 
+class RefusedError(DeliveryError):
+    """A broker refused these rows of a batch, and with them the transaction they were in.
+
+    `proven`: each of them is itself to blame; else one of them, or one beside them, is.
+    """
+
+    def __init__(self, message: str, *, rows: tuple[int, ...], proven: bool) -> None:
+        super().__init__(message)
+        self.rows = rows
+        self.proven = proven
+
+
 class TopicError(DeliveryError):
     """The topic is absent, invalid or may not be written."""
 

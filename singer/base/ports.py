@@ -158,6 +158,23 @@ Receipt: TypeAlias = asyncio.Future[Settlement]
 Route: TypeAlias = int | NDArray[np.int32]
 
 
+@dataclass(slots=True, eq=False)
+class Course:
+    """What is sent of a file between two rewinds. Of one that is `broken`, a transaction takes no
+    more: what is sent behind a batch that failed must not be committed before that is.
+    """
+
+    broken: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Progress:
+    """Where a file's position is once a batch, and all before it, is settled."""
+
+    position: Position
+    course: Course
+
+
 class Partitioner(Protocol):
     """Chooses partitions for the batches of one file; owned by one pipeline, loop thread only."""
 
@@ -186,11 +203,29 @@ class Writer(Protocol):
         """A partitioner for one file; `seed` is stable for the file across restarts."""
         ...
 
-    def send(self, batch: RecordBatch, route: Route) -> Receipt:
+    @property
+    def transactional(self) -> bool:
+        """Whether positions travel with the batches, and receipts wait for the commit of both."""
+        ...
+
+    def send(self, batch: RecordBatch, route: Route, progress: Progress | None = None) -> Receipt:
         """Hand a batch over. Never blocks and never raises for what the cluster may answer.
 
-        The batch's buffers are borrowed until the receipt is done.
+        The batch's buffers are borrowed until the receipt is done. A transactional writer takes
+        the `progress` along. Its receipt may fail with a RefusedError instead of naming what was
+        rejected.
         """
+        ...
+
+    def committed(self, position: Position) -> Position:
+        """The position with what a transactional writer's cluster knows, which may be further.
+
+        Only once `ready` returned.
+        """
+        ...
+
+    def hasten(self) -> None:
+        """Somebody waits for what was sent to be committed."""
         ...
 
     async def drain(self, deadline_seconds: float) -> bool:
@@ -214,6 +249,34 @@ class Committer(Protocol):
 
     async def flush(self) -> None:
         """Return once everything advanced before is committed. Raises StateError."""
+        ...
+
+
+class PositionKeeper(Protocol):
+    """This agent's side of the positions that travel with the records of one cluster."""
+
+    def encode(self, position: Position) -> tuple[bytes, bytes]:
+        """The key and the value of its record."""
+        ...
+
+    async def found(self, values: Mapping[bytes, bytes]) -> None:
+        """Take over what was committed; durable when this returns. Raises StateError."""
+        ...
+
+    def further(self, position: Position) -> Position:
+        """The position with what was found of it, if that is further."""
+        ...
+
+    async def flush(self) -> None:
+        """Make durable what was committed before. Raises StateError."""
+        ...
+
+    def load(self) -> int | None:
+        """Before which offset all is known here."""
+        ...
+
+    def save(self, offset: int) -> None:
+        """Keep that for the next start; it does no harm if that fails."""
         ...
 
 

@@ -149,6 +149,9 @@ class Notations:
             given["embedded"] = (
                 self.nodes.read(embedded.value, EmbeddedConfig) if embedded else EmbeddedConfig()
             )
+            if "delivery" in entries and entries["delivery"].value.node.value == "exactly_once":
+                place = entries["delivery"].value
+                self.nodes.fault(place, "the embedded cluster forgets all at each start")
         elif "embedded" in entries:
             self.nodes.fault(entries["embedded"].key, "needs bootstrap: embedded")
         elif bootstrap is None and "bootstrap_file" not in entries:

@@ -48,13 +48,6 @@ PENDING: Final[Mapping[type, Mapping[str, Pending]]] = MappingProxyType(
                 meaning="a watched file that names the brokers",
                 refusal="no broker is known; use bootstrap",
             ),
-            "delivery": Pending(
-                meaning="at_least_once or exactly_once",
-                neutral="at_least_once",
-                choices=("at_least_once", "exactly_once"),
-                refusal="records may arrive twice",
-            ),
-            "positions_topic": Pending(meaning="where exactly once keeps its positions"),
             "catch_up": Pending(meaning="{max_bytes_per_second, order} after an outage"),
         },
         DestinationConfig: {

@@ -13,6 +13,7 @@ from typing import Final
 
 from singer.base.config import (
     AgentConfig,
+    ClusterConfig,
     ContainerReaderConfig,
     DeadLetterConfig,
     EmbeddedConfig,
@@ -48,6 +49,7 @@ LIMITS: Final[Mapping[tuple[type, str], tuple[str | None, str | None]]] = Mappin
         (AgentConfig, "forget_after"): ("1h", None),
         (DeadLetterConfig, "max_bytes"): ("1MiB", None),
         (DeadLetterConfig, "files"): ("2", "1000"),
+        (ClusterConfig, "commit_every"): ("20ms", "10m"),
         (EmbeddedConfig, "brokers"): ("1", "100"),
         (EmbeddedConfig, "partitions"): ("1", "1000"),
         (PartitionerConfig, "interval"): ("100ms", None),

@@ -14,9 +14,11 @@ from singer.base.batch import RecordBatch
 from singer.base.config import ClusterConfig
 from singer.base.errors import ClusterError, DeliveryError, FatalProducerError
 from singer.base.events import Emit, InternalError
-from singer.base.ports import Clock, Receipt, Route
+from singer.base.ports import Clock, PositionKeeper, Progress, Receipt, Route
+from singer.base.position import Position
 from singer.base.zone import Zone
 from singer.kafka import errors, topology
+from singer.kafka.committed import PositionsTopic
 from singer.kafka.embedded import EmbeddedCluster
 from singer.kafka.events import (
     ClientLeftBehind,
@@ -33,6 +35,7 @@ from singer.kafka.producer import ColumnarProducer
 from singer.kafka.properties import settings
 from singer.kafka.topologies import ASK_SECONDS, Topologies
 from singer.kafka.topology import Topology
+from singer.kafka.transactions import Transactions
 
 #: How often it is looked whether something has to be asked.
 _LOOK_SECONDS: Final = 1.0
@@ -69,18 +72,23 @@ class KafkaCluster:
         emit: Emit,
         clock: Clock,
         embedded: EmbeddedCluster | None = None,
+        keeper: PositionKeeper | None = None,
     ) -> None:
         """`host` is the agent's stable identity, `zone` where it is.
 
-        With `embedded`, topics are created when they are first used. Raises InputError for
-        properties that are refused.
+        With `embedded`, topics are created when they are first used. With a `keeper`, positions
+        are committed with the records, exactly once. Raises InputError for properties that are
+        refused.
         """
         self.name = config.name
         self.host = host
         self.zone = zone
         self.clock = clock
         self._bootstrap = bootstrap
-        self._settings = settings(config, bootstrap=bootstrap, client_id=client_id)
+        self._settings = settings(config, bootstrap=bootstrap, client_id=client_id, agent_id=host)
+        self._config = config
+        self._keeper = keeper
+        self._transactions: Transactions | None = None
         self._emit = emit
         self._producer: ColumnarProducer | None = None
         self._topologies = Topologies(
@@ -111,13 +119,29 @@ class KafkaCluster:
         Raises InputError where librdkafka does not take the properties, ClusterError without
         descriptors.
         """
-        self._producer = ColumnarProducer(self._settings, self)
+        self._producer = self._new_producer()
+        if self._keeper is not None:
+            self._transactions = Transactions(
+                cluster=self.name,
+                topic=PositionsTopic(
+                    topic=self._config.positions_topic,
+                    agent_id=self.host,
+                    settings=self._settings,
+                ),
+                keeper=self._keeper,
+                producer=lambda: self.producer,
+                commit_every_seconds=self._config.commit_every,
+                emit=self._emit,
+            )
+            self._transactions.start()
         self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     async def drain(self, deadline_seconds: float) -> bool:
         """Send what lingers and wait for the answers; True when nothing is under way any more."""
         if self._producer is None:
             return True
+        if self._transactions is not None:
+            return await self._transactions.drain(deadline_seconds)
         return await self._producer.drain(deadline_seconds)
 
     async def close(self) -> None:
@@ -127,6 +151,8 @@ class KafkaCluster:
         for task in tasks:
             task.cancel()
         self._topologies.close()
+        if self._transactions is not None:
+            await self._transactions.close()
         await asyncio.gather(*tasks, return_exceptions=True)
         producer, self._producer = self._producer, None
         if producer is not None and not await producer.close(_CLOSE_SECONDS):
@@ -147,9 +173,13 @@ class KafkaCluster:
             await asyncio.wait((self._replacing,), timeout=ASK_SECONDS)
             if self._replacing is not None:
                 raise ClusterError(f"produce to {topic}: {self._broken_reason()}")
+        if self._transactions is not None:
+            await self._transactions.ready()
         await self._topologies.ready(topic)
 
-    def send(self, topic: str, route: Route, batch: RecordBatch) -> Receipt:
+    def send(
+        self, topic: str, route: Route, batch: RecordBatch, progress: Progress | None = None
+    ) -> Receipt:
         """Hand a batch over; see `base.ports.Writer.send`."""
         if self._producer is None:
             receipt: Receipt = asyncio.get_running_loop().create_future()
@@ -158,7 +188,23 @@ class KafkaCluster:
             )
             return receipt
         self._topologies.sent(topic)
+        if self._transactions is not None and progress is not None:
+            return self._transactions.send(topic, route, batch, progress)
         return self._producer.produce(topic, route, batch)
+
+    @property
+    def transactional(self) -> bool:
+        """Whether positions are committed with the records."""
+        return self._keeper is not None
+
+    def committed(self, position: Position) -> Position:
+        """See `base.ports.Writer.committed`."""
+        return position if self._keeper is None else self._keeper.further(position)
+
+    def hasten(self) -> None:
+        """See `base.ports.Writer.hasten`."""
+        if self._transactions is not None:
+            self._transactions.hasten()
 
     @property
     def is_up(self) -> bool | None:
@@ -230,6 +276,9 @@ class KafkaCluster:
         self._emit(kind(cluster=self.name, level=level, facility=facility, text=text))
 
     # --- inside -----------------------------------------------------------------------------
+
+    def _new_producer(self) -> ColumnarProducer:
+        return ColumnarProducer(self._settings, self, isolates=self._keeper is None)
 
     def _handle(self) -> Handle:
         return self.producer.handle
@@ -303,7 +352,7 @@ class KafkaCluster:
                     if not await old.close(_CLOSE_SECONDS):
                         self._emit(ClientLeftBehind(cluster=self.name, seconds=_CLOSE_SECONDS))
                     await asyncio.sleep(delay_seconds)
-                    self._producer = ColumnarProducer(self._settings, self)
+                    self._producer = self._new_producer()
                 except Exception as error:  # noqa: BLE001  # whatever it is, it has to be tried again
                     delay_seconds = self._replace_backoff.next()
                     self._not_replaced(error, delay_seconds)
@@ -312,6 +361,8 @@ class KafkaCluster:
         finally:
             self._replacing = None
             self._obstacle = ""
+            if self._transactions is not None:
+                self._transactions.renewed()
 
     def _not_replaced(self, error: Exception, retry_seconds: float) -> None:
         self._obstacle = str(error) or repr(error)

@@ -96,6 +96,9 @@ def _table() -> Mapping[int, ErrorClass]:
 
 _TABLE: Final = _table()
 
+#: The codes of class RECORD.
+RECORD_CODES: Final = _NAMED[ErrorClass.RECORD]
+
 _ADVICE: Final[Mapping[int, str]] = MappingProxyType(
     {
         -188: "create the topic or correct its name",

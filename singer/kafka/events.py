@@ -115,6 +115,65 @@ class RequestRefused(_ClusterEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionsWait(_ClusterEvent):
+    """No transaction can be begun or ended now; it is tried until it works."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+
+    cause: str
+    retry_seconds: float
+
+    def message(self) -> str:
+        """See Event."""
+        return (
+            f"{self.cause}: nothing is lost, the streams of cluster {self.cluster} wait;"
+            f" trying again in {self.retry_seconds:.1f} s"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        return self._count("singer_transactions_waits_total")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionCommitted(_ClusterEvent):
+    """Records and positions are committed."""
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+
+    records: int
+
+    def message(self) -> str:
+        """See Event."""
+        return f"cluster {self.cluster}: {self.records} records committed"
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        return self._count("singer_transactions_committed_total")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionAborted(_ClusterEvent):
+    """A transaction came to nothing; what was in it is read and sent again."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+
+    records: int
+    cause: str
+
+    def message(self) -> str:
+        """See Event."""
+        return (
+            f"commit {self.records} records on cluster {self.cluster}: {self.cause}: the"
+            " transaction is aborted, its records are sent again"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        return self._count("singer_transactions_aborted_total")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LocalityLost(_ClusterEvent):
     """No partition of a topic has its leader in this host's zone: all partitions are used."""
 

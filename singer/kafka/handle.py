@@ -14,6 +14,7 @@ import itertools
 import os
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
@@ -53,6 +54,17 @@ class Listener(Protocol):
     def logged(self, level: int, facility: str, text: str) -> None:
         """A line of librdkafka's log."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Why a transaction did not go on: once more, abort it, or (`fatal`) end the handle."""
+
+    code: int
+    text: str
+    retriable: bool
+    abort: bool
+    fatal: bool
 
 
 class Handle:
@@ -200,6 +212,35 @@ class Handle:
         self._calls.add(future)
         future.add_done_callback(self._called)
         return await asyncio.shield(future)
+
+    def transact(self, function: Callable[..., int | None], *arguments: int) -> Trouble | None:
+        """Call one of librdkafka's functions for transactions; None when it did what it should."""
+        error = function(self.pointer, *arguments)
+        if not error:
+            return None
+        try:
+            return Trouble(
+                code=rd.error_code(error),
+                text=_text(rd.error_string(error)),
+                retriable=bool(rd.error_is_retriable(error)),
+                abort=bool(rd.error_txn_requires_abort(error)),
+                fatal=bool(rd.error_is_fatal(error)),
+            )
+        finally:
+            rd.error_destroy(error)
+
+    def end_offset(self, topic: str, partition: int, timeout_ms: int) -> int | None:
+        """Where a partition ends; None if nobody says. Blocks."""
+        low, high = ctypes.c_int64(), ctypes.c_int64()
+        code = rd.query_watermark_offsets(
+            self.pointer,
+            topic.encode(),
+            partition,
+            ctypes.byref(low),
+            ctypes.byref(high),
+            timeout_ms,
+        )
+        return None if code else high.value
 
     def _called(self, future: asyncio.Future[Any]) -> None:
         self._calls.discard(future)

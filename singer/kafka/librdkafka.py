@@ -197,6 +197,21 @@ produce_batch = _work("produce_batch", c_int, c_void_p, c_int32, c_int, c_void_p
 flush = _work("flush", c_int, c_void_p, c_int)
 purge = _work("purge", c_int, c_void_p, c_int)
 
+# --- transactions; each returns a `rd_kafka_error_t *`, NULL for success ------------------------
+
+init_transactions = _work("init_transactions", c_void_p, c_void_p, c_int)
+begin_transaction = _work("begin_transaction", c_void_p, c_void_p)
+commit_transaction = _work("commit_transaction", c_void_p, c_void_p, c_int)
+abort_transaction = _work("abort_transaction", c_void_p, c_void_p, c_int)
+query_watermark_offsets = _work(
+    "query_watermark_offsets", c_int, c_void_p, c_char_p, c_int32, POINTER(c_int64),
+    POINTER(c_int64), c_int,
+)  # fmt: skip
+error_is_fatal = _brief("error_is_fatal", c_int, c_void_p)
+error_is_retriable = _brief("error_is_retriable", c_int, c_void_p)
+error_txn_requires_abort = _brief("error_txn_requires_abort", c_int, c_void_p)
+error_destroy = _brief("error_destroy", None, c_void_p)
+
 # --- events ---------------------------------------------------------------------------------
 
 queue_get_main = _brief("queue_get_main", c_void_p, c_void_p)

@@ -25,6 +25,7 @@ from singer.base.errors import (
     DeliveryError,
     FatalProducerError,
     InvariantError,
+    RefusedError,
     SingerError,
 )
 from singer.base.ports import Receipt, Route
@@ -83,8 +84,11 @@ class Owner(Protocol):
 class ColumnarProducer:
     """Sends batches; every receipt is settled exactly once."""
 
-    def __init__(self, settings: Mapping[str, str], owner: Owner) -> None:
-        """Raises InputError where librdkafka does not take the settings."""
+    def __init__(self, settings: Mapping[str, str], owner: Owner, *, isolates: bool = True) -> None:
+        """`isolates`: records of a refused request go one by one; else their batch fails with a
+        RefusedError. Raises InputError where librdkafka does not take the settings.
+        """
+        self._isolates = isolates
         self._settings = settings
         self._owner = owner
         self._loop = asyncio.get_running_loop()
@@ -133,6 +137,10 @@ class ColumnarProducer:
         else:
             self._main.submit(sending, None, route)
         return receipt
+
+    def too_large(self, batch: RecordBatch) -> Int64s:
+        """The rows that librdkafka does not take."""
+        return np.flatnonzero(_sizes(batch) > self.handle.max_record_bytes)
 
     async def drain(self, deadline_seconds: float) -> bool:
         """Send what lingers and wait for all reports; whether nothing is under way any more."""
@@ -203,11 +211,22 @@ class ColumnarProducer:
         fatal = channel.handle.fatal()
         if fatal is not None:  # reports of its consequences may come before the event itself
             self.broken(*fatal)
+        if not self._isolates and self._fatal is None:
+            refused = np.isin(codes, errors.RECORD_CODES)
+            guilty = rows[refused & (codes != errors.INVALID_DIFFERENT_RECORD)]
+            if len(guilty):
+                reason = f"produce to {sending.topic}: {errors.describe(int(codes[refused][-1]))}"
+                sending.fail(rows, lambda _: RefusedError(
+                    reason, rows=tuple(guilty.tolist()), proven=named
+                ))  # fmt: skip
+                return
         for code in np.unique(codes).tolist():
             these = rows[codes == code]
             error_class = errors.classify(code)
             if self._fatal is not None or error_class is not ErrorClass.RECORD:
                 self._give_up(sending, these, code, error_class)
+            elif not self._isolates:
+                self._give_up(sending, these, code, ErrorClass.CONNECTION)
             elif code == errors.INVALID_DIFFERENT_RECORD and named:
                 # Innocent: once more, the usual way. They keep their order among themselves.
                 channel.submit(sending, these, lane.partition)
@@ -326,9 +345,7 @@ class _Channel:
         Asked beforehand, so that a call takes all rows and their serials have no holes.
         """
         batch, limit = sending.batch, self.handle.max_record_bytes
-        sizes = batch.lengths
-        if batch.keys is not None:
-            sizes = sizes + np.maximum(batch.keys.lengths, 0)
+        sizes = _sizes(batch)
         if rows is not None:
             sizes = sizes[rows]
         if int(sizes.max(initial=0)) <= limit:
@@ -464,6 +481,12 @@ class _Channel:
     def logged(self, level: int, facility: str, text: str) -> None:
         """See Listener."""
         self._producer.logged(level, facility, text)
+
+
+def _sizes(batch: RecordBatch) -> Int32s:
+    """int32[n]: bytes of each record, key and value."""
+    keys = batch.keys
+    return batch.lengths if keys is None else batch.lengths + np.maximum(keys.lengths, 0)
 
 
 def _address(array: Bytes | NDArray[np.void]) -> int:

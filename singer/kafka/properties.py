@@ -98,7 +98,7 @@ _REFUSED: Final[Mapping[str, tuple[Callable[[str], bool], str]]] = MappingProxyT
             _unless("false"),
             "cannot be set: one rejected record would stop all streams",
         ),
-        "transactional.id": (_always, "is not built yet; delivery is at_least_once"),
+        "transactional.id": (_always, "is the agent's id; write delivery: exactly_once"),
         "bootstrap.servers": (_always, "is written as the cluster's own key: bootstrap"),
         "queue.buffering.max.messages": (
             _always,
@@ -162,13 +162,20 @@ def assign(conf: int, name: str, value: str) -> str:
     return "" if answer == rd.CONF_OK else text.value.decode(errors="replace")
 
 
-def settings(config: ClusterConfig, *, bootstrap: str, client_id: str) -> dict[str, str]:
+def settings(
+    config: ClusterConfig, *, bootstrap: str, client_id: str, agent_id: str
+) -> dict[str, str]:
     """All properties of a cluster's producer. Raises InputError for those that are refused."""
     given = dict(config.properties)
     refused = refusals(given, allow_uncompressed=config.allow_uncompressed is not None)
     if refused:
         raise InputError(f"create producer for {config.name}: {'; '.join(refused.values())}")
     merged = dict(DEFAULTS)
+    if config.exactly_once:
+        merged["transactional.id"] = f"singer-{agent_id}"
+        # Of records in a transaction librdkafka makes it `transaction.timeout.ms`: what is late
+        # then is aborted with it, and sent again.
+        del merged["message.timeout.ms"]
     canonical = {_ALIASES.get(name, name) for name in given}
     if not canonical & {"compression.type", "compression.level"}:
         merged["compression.level"] = _ZSTD_LEVEL

@@ -182,6 +182,16 @@ def _of_row(row: Position) -> dict[str, object]:
     }
 
 
+def dump_row(row: Position) -> str:
+    """One row as a line of its own."""
+    return json.dumps(_of_row(row), separators=(",", ":"))
+
+
+def parse_row(line: bytes) -> Position:
+    """Such a line. Raises ValueError."""
+    return _to_row(_Record.of(line))
+
+
 def _of_mark(mark: Mark) -> dict[str, object]:
     return {"length": mark.length, "digest": mark.digest.hex()}
 

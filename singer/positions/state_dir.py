@@ -72,6 +72,10 @@ class StateDir:
         """The zone that was found out last."""
         return os.path.join(self.path, "zone")
 
+    def committed_offset(self, cluster: str) -> str:
+        """Up to where the positions that a cluster keeps are in the store."""
+        return os.path.join(self.path, f"committed_offset.{cluster}")
+
     @property
     def crash_trace(self) -> str:
         """Where a crash of the process leaves its trace."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from singer.base.batch import RecordBatch
 from singer.base.config import PartitionerConfig
-from singer.base.ports import Partitioner, Receipt, Route
+from singer.base.ports import Partitioner, Progress, Receipt, Route
+from singer.base.position import Position
 from singer.kafka import partitioners
 from singer.kafka.cluster import KafkaCluster
 
@@ -33,9 +34,22 @@ class KafkaWriter:
             clock=self._cluster.clock,
         )
 
-    def send(self, batch: RecordBatch, route: Route) -> Receipt:
+    @property
+    def transactional(self) -> bool:
         """See Writer."""
-        return self._cluster.send(self._topic, route, batch)
+        return self._cluster.transactional
+
+    def send(self, batch: RecordBatch, route: Route, progress: Progress | None = None) -> Receipt:
+        """See Writer."""
+        return self._cluster.send(self._topic, route, batch, progress)
+
+    def committed(self, position: Position) -> Position:
+        """See Writer."""
+        return self._cluster.committed(position)
+
+    def hasten(self) -> None:
+        """See Writer. The whole cluster commits."""
+        self._cluster.hasten()
 
     async def drain(self, deadline_seconds: float) -> bool:
         """See Writer. Of the whole cluster: a book for each destination would cost every send."""

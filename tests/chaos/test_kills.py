@@ -28,7 +28,15 @@ class Storm:
     drawn from a seeded source: before it is up, after it delivered, while it commits.
     """
 
-    def __init__(self, kafka: KafkaCluster, directory: Path, *, kills: int, seed: int) -> None:
+    def __init__(
+        self,
+        kafka: KafkaCluster,
+        directory: Path,
+        *,
+        kills: int,
+        seed: int,
+        exactly_once: bool = False,
+    ) -> None:
         self._source = random.Random(seed)
         self._kills = kills
         topic = kafka.create_topic("storm", partitions=3)
@@ -40,7 +48,9 @@ class Storm:
             state_dir=str(directory / "state"),
             bootstrap=kafka.bootstrap,
             streams=[stream("app", str(directory / "app-*.log"), topic)],
+            cluster={"delivery": "exactly_once", "commit_every": "200ms"} if exactly_once else {},
         )
+        self._exactly_once = exactly_once
         self._agent = AgentProcess(str(directory / "agent"), config)
         self._collector = Collector(kafka.bootstrap, topic)
         self.kills_after_progress = 0
@@ -67,6 +77,8 @@ class Storm:
             agent.assert_balanced()
             arrived = collector.close()
         written = {writer.lineage: writer.written for writer in self._writers}
+        if self._exactly_once:
+            return assert_delivered(written, arrived)
         # A line may be sent again once for each kill, but far from all of them are: a life
         # repeats only what was acknowledged and not yet committed.
         return assert_delivered(written, arrived, duplicates_at_most=lines)

@@ -29,14 +29,16 @@ def configuration(
     streams: Sequence[Mapping[str, Any]],
     agent: Mapping[str, Any] | None = None,
     properties: Mapping[str, Any] | None = None,
+    cluster: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A configuration with one cluster, `main`, and short periods."""
+    """One cluster, `main`, and short periods; `cluster` are more of its keys."""
     return {
         "agent": {"state_dir": state_dir, "rescan": "500ms", **(agent or {})},
         "clusters": {
             "main": {
                 "bootstrap": bootstrap.split(","),
                 "properties": {"compression.type": "lz4", **(properties or {})},
+                **(cluster or {}),
             }
         },
         "streams": list(streams),

@@ -64,6 +64,8 @@ class LoopbackWriter:
     `refuses`    payloads it rejects for good
     """
 
+    transactional = False
+
     def __init__(self) -> None:
         self.arrived: list[bytes] = []
         self.up = True
