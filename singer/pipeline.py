@@ -951,7 +951,9 @@ class Pipeline:
                 self._condemned |= {_trait(ticket.sent, row): str(error) for row in error.rows}
                 self._narrow = 0
             else:
-                self._narrow = max(1, (ticket.end - ticket.start) // 2)
+                # Less than the time before: a long record is read in several steps of that.
+                span = ticket.end - ticket.start
+                self._narrow = max(1, min(span, self._narrow or span) // 2)
         return learnt
 
     # --- what goes wrong ----------------------------------------------------------------------

@@ -7,6 +7,7 @@ values are opaque here, but that a key begins with the agent's id and a zero byt
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ _PARTITION_EOF: Final = -191
 #: How long one question, and how long nothing at all, may take.
 _ASK_SECONDS: Final = 10.0
 _SILENCE_SECONDS: Final = 10.0
+_AGAIN_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,10 @@ class PositionsTopic:
                 except KafkaException as error:
                     if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                         raise
-                topics = admin.list_topics(timeout=_ASK_SECONDS).topics
+                ends = time.monotonic() + _ASK_SECONDS
+                while self.topic not in topics and time.monotonic() < ends:
+                    time.sleep(_AGAIN_SECONDS)  # until the brokers have told each other
+                    topics = admin.list_topics(timeout=_ASK_SECONDS).topics
         except KafkaException as error:
             raise self._failure(step, error) from error
         found = topics.get(self.topic)

@@ -128,10 +128,20 @@ def test_thirty_kills_lose_nothing(kafka: KafkaCluster, tmp_path: Path) -> None:
     assert storm.kills_after_progress >= 15
 
 
+@pytest.mark.timeout(280)
+def test_twenty_kills_repeat_nothing_either(kafka: KafkaCluster, tmp_path: Path) -> None:
+    storm = Storm(kafka, tmp_path, kills=20, seed=2027, exactly_once=True)
+    storm.run(total_bytes=10_000_000)
+    assert storm.kills_after_progress >= 10
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize("exactly_once", [False, True], ids=["at least once", "exactly once"])
 @pytest.mark.parametrize("seed", [1, 2])
-def test_two_hundred_kills_lose_nothing(kafka: KafkaCluster, tmp_path: Path, seed: int) -> None:
-    storm = Storm(kafka, tmp_path, kills=200, seed=seed)
+def test_two_hundred_kills_lose_nothing(
+    kafka: KafkaCluster, tmp_path: Path, seed: int, *, exactly_once: bool
+) -> None:
+    storm = Storm(kafka, tmp_path, kills=200, seed=seed, exactly_once=exactly_once)
     storm.run(total_bytes=100_000_000)
     assert storm.kills_after_progress >= 100
