@@ -31,7 +31,7 @@ from singer.base.ports import Receipt, Route
 from singer.kafka import errors
 from singer.kafka import librdkafka as rd
 from singer.kafka.delivery import Lane, Sending
-from singer.kafka.errors import ErrorClass
+from singer.kafka.error_table import ErrorClass
 from singer.kafka.handle import Handle
 from singer.kafka.properties import QUARANTINE
 
