@@ -44,8 +44,7 @@ TREATMENTS: Final[Mapping[ErrorClass, Treatment]] = MappingProxyType(
             "Nothing is read again and nobody waits. Records that the broker calls innocent are"
             " sent again; where it names nobody, all records of the request are sent again, one"
             " per request. What is refused even so is a dead letter.",
-            "look at it with `singer dead-letters show`, mend what writes it or the topic's limits,"
-            " then `singer dead-letters replay`",
+            "look at it in the dead letters; mend what writes it, or the topic's limits",
         ),
         ErrorClass.TOPIC: Treatment(
             "The destination waits, asks again after 0.1 s to 30 s, and goes on from the committed"

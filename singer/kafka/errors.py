@@ -84,4 +84,6 @@ def failure(step: str, code: int, *, detail: str = "", settled: int = 0) -> Deli
             kind = TopicError
         case _:
             kind = ClusterError
-    return kind(f"{step}: {detail or describe(code)}{advise(code)}", settled=settled)
+    return kind(
+        f"{step}: {detail or describe(code)}{advise(code)}", settled=settled, code=name(code)
+    )
