@@ -105,7 +105,7 @@ class LinePattern:
 
 
 #: Begins where lines do, whatever follows: a `^` that may be missing is found everywhere.
-_BEGINS_LINES: Final = re.compile(r"\^(?![*+?{])")
+_BEGINS_LINES: Final = re.compile(r"\^(?!(?:\(\?[\w-]*\))*[*+?{])")
 #: What might match a newline.
 _MAY_CROSS: Final = re.compile(r"\\[^dwb.(){}/:+*?|-]|\[\^|\[:|\(\?|[\x00-\x1f]")
 

@@ -303,7 +303,7 @@ def test_the_name_of_a_file_may_be_any_bytes():
     assert json.loads(changed.payload(0))["path"] == "/var/log/\ufffd.log"
 
 
-@pytest.mark.parametrize("pattern", ["^*", "^?", "^*b", "^+b", "^{0,1}b", "^??", "^"])
+@pytest.mark.parametrize("pattern", ["^*", "^?", "^*b", "^+b", "^{0,1}b", "^??", "^(?i){2}b", "^"])
 def test_a_beginning_that_may_be_repeated_stalls_nothing(pattern):
     payloads = [b"ab", b"", b"b", b"c"]
     config = TransformConfig(filter=PatternConfig(pattern=Regex(pattern)))
