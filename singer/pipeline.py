@@ -318,6 +318,7 @@ class Pipeline:
         for ticket in self._tickets:
             charge((self._ceiling,), -ticket.cost)
         self._tickets.clear()
+        self._in_vain = -1  # what is held is to be had again by reading, not by more
         self._resume = self.position.resume
         self._source.reset(self.position.offset, self._tail)
 
@@ -387,6 +388,8 @@ class Pipeline:
             self._read_failed(error)
             return True
         unread = self._source.unread(size)
+        if unread < 0 and self._is_taken_back(size):
+            unread = self._take_back(size)
         rewritten = unread == 0 and written_ns != self._written_ns and self._written_ns
         self._written_ns = written_ns
         if unread < 0 or size < self._largest:
@@ -416,6 +419,25 @@ class Pipeline:
             room = min(room, limit.burst)
         await self._ship(min(unread, max(room, _LEAST_READ_BYTES)), State.MORE)
         return True
+
+    def _is_taken_back(self, size: int) -> bool:
+        """Whether a file ends within an unfinished record now, and is the same as far as we know.
+
+        Writers cut off what they could not write whole, on a full disk. The next read compares what
+        lies before it.
+        """
+        source = self._source
+        seen = self._largest <= source.read_offset and self.file.packed is None
+        return seen and 0 < source.offset <= size
+
+    def _take_back(self, size: int) -> int:
+        """Forget the unfinished record, whose end is gone. Returns what is left of it to read."""
+        gone, account = -self._source.unread(size), self.destination.account
+        self._unread()
+        account.rewound -= gone
+        account.skipped["truncated"] += gone
+        self._largest = size
+        return self._source.unread(size)
 
     async def _ship(self, want: int, state: State) -> None:
         """Read `want` more bytes, frame the window and send what it holds."""

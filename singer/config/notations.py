@@ -8,6 +8,7 @@ once everything is read.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -56,6 +57,8 @@ from singer.locality import zone
 from singer.readers.encoding import Encoding
 from singer.transforms.making import make as make_transform
 
+#: Begins or ends a text, which lines have no part in.
+_OF_A_TEXT: Final = re.compile(r"(?<!\\)(?:\\\\)*\\[Az]")
 #: By the word of its `type`, the record of a reader.
 _READERS: Final[Mapping[str | None, type[ReaderConfig]]] = MappingProxyType(
     {
@@ -379,6 +382,15 @@ def _faults(reader: Any) -> Mapping[str, str]:
             return {"start": "needs start or end: what is found in a record's first or last line"}
         case FramesReaderConfig() if (reader.length is LengthType.FIXED) is not bool(reader.size):
             return {"size": "size says how long each is, with length: fixed, and only then"}
+        case FramesReaderConfig() if reader.size and reader.size > reader.max_record:
+            return {"size": "must be at most max_record, or all of them would be dead letters"}
+        case MultilineReaderConfig():
+            patterns = {"start": reader.start or "", "end": reader.end or ""}
+            return {
+                key: r"is found in lines: say ^ for \A and $ for \z"
+                for key, pattern in patterns.items()
+                if _OF_A_TEXT.search(pattern)
+            }
     return {}
 
 

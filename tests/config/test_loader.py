@@ -147,6 +147,14 @@ class TestValid:
             "6:38: streams[0].reader.start: must be a regular",
         ),
         (
+            r"reader: {type: multiline, start: '\A[0-9]', end: 'a\\A'}",
+            r"6:38: streams[0].reader.start: is found in lines: say ^ for \A",
+        ),
+        (
+            "reader: {type: frames, length: fixed, size: 2MiB}",
+            "6:49: streams[0].reader.size: must be at most max_record",
+        ),
+        (
             "reader: {type: text, encoding: utf-16}",
             "6:36: streams[0].reader.encoding: must be utf-16le",
         ),
