@@ -44,6 +44,7 @@ from singer.base.events import (
 from singer.base.ledger import Ledger
 from singer.base.ports import Clock
 from singer.base.zone import Zone
+from singer.bootstrap import BootstrapFile
 from singer.budget import Budget
 from singer.deciders import Deciders
 from singer.descriptors import Descriptors
@@ -80,8 +81,10 @@ _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _SWITCH_SECONDS: Final = 0.0005
 #: How often `--once` looks whether everything is delivered.
 _ONCE_POLL_SECONDS: Final = 0.01
-#: How often the decider file is looked at.
-_DECIDERS_SECONDS: Final = 1.0
+#: How often the files that people change are looked at.
+_WATCHED_SECONDS: Final = 1.0
+#: How long a start waits for the file that names a cluster's brokers.
+_BOOTSTRAP_SECONDS: Final = 5.0
 #: What closing connections may take, once everything is settled or given up.
 _CLOSE_SECONDS: Final = 3.0
 
@@ -183,7 +186,7 @@ class Agent:
         zone = Zone(resolve(agent.locality, emit=self._emit))
         threads = DeviceThreads(self._emit)
         ec2 = self._ec2(zone, threads) if agent.locality == Source.EC2.value else None
-        await self._connect(agent_id, zone)
+        await self._connect(agent_id, zone, threads)
         services = Services(
             loop=loop,
             spawn=self._spawn,
@@ -271,7 +274,7 @@ class Agent:
                     own.add((stat.st_dev, stat.st_ino))
         return own
 
-    async def _connect(self, agent_id: str, zone: Zone) -> None:
+    async def _connect(self, agent_id: str, zone: Zone, threads: DeviceThreads) -> None:
         labels = self._config.agent.labels
         client_id = ",".join([f"singer-{agent_id}", *(f"{k}={v}" for k, v in labels.items())])
         for name, config in _used(self._config).items():
@@ -279,9 +282,13 @@ class Agent:
             if config.embedded is not None:
                 embedded = self._embedded[name] = EmbeddedCluster(config.embedded)
                 await self._forget_positions_of(name)
+            file, brokers = None, config.bootstrap
+            if config.bootstrap_file is not None:
+                file = BootstrapFile(name, config.bootstrap_file, memory=self._state.brokers(name))
+                brokers = await self._begin_with(file, threads)
             self._clusters[name] = cluster = KafkaCluster(
                 config,
-                bootstrap=embedded.bootstrap if embedded else ",".join(config.bootstrap),
+                bootstrap=embedded.bootstrap if embedded else ",".join(brokers),
                 host=agent_id,
                 client_id=client_id,
                 zone=zone,
@@ -292,6 +299,18 @@ class Agent:
             await cluster.start()
             if embedded is not None and config.embedded is not None and config.embedded.show:
                 self._arrivals.append(Arrivals(embedded.bootstrap))
+            if file is not None:
+                self._spawn(self._keep_brokers(file, cluster, threads))
+
+    async def _begin_with(self, file: BootstrapFile, threads: DeviceThreads) -> tuple[str, ...]:
+        """The brokers to start with: a mount that hangs does not hold up the other clusters."""
+        file.recall()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_BOOTSTRAP_SECONDS):
+                said = await threads.run(file.path, file.look)
+                if said is not None:
+                    self._emit(said)
+        return file.brokers
 
     async def _forget_positions_of(self, cluster: str) -> None:
         """An embedded cluster is empty at each start, so nothing was delivered to it."""
@@ -371,10 +390,21 @@ class Agent:
     async def _keep_deciders(self, threads: DeviceThreads) -> None:
         """Look whether somebody changed the decider file."""
         while True:
-            await asyncio.sleep(_DECIDERS_SECONDS)
+            await asyncio.sleep(_WATCHED_SECONDS)
             said = await threads.run("the decider file", self._deciders.look)
             if said is not None:
                 self._emit(said)
+
+    async def _keep_brokers(
+        self, file: BootstrapFile, cluster: KafkaCluster, threads: DeviceThreads
+    ) -> None:
+        """Look whether the brokers of a cluster are said to be elsewhere."""
+        while True:
+            await asyncio.sleep(_WATCHED_SECONDS)
+            said = await threads.run(file.path, file.look)
+            if said is not None:
+                self._emit(said)
+            cluster.relocate(",".join(file.brokers))
 
     async def _keep_up(self) -> None:
         """Drop rows of files long gone, now and then."""

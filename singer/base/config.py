@@ -181,6 +181,7 @@ class ClusterConfig:
 
     name: str  #: the key in `clusters`
     bootstrap: tuple[str, ...] = ()  #: list of host:port; or the word `embedded`
+    bootstrap_file: Path | None = None  #: or a watched file that lists them, as lines or JSON
     embedded: EmbeddedConfig | None = None  #: details of `bootstrap: embedded`
     properties: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  #: of librdkafka
     allow_uncompressed: str | None = None  #: why `compression.type: none` is right here

@@ -51,6 +51,7 @@ from singer.config.nodes import INVALID, SCALARS, Check, Entry, Invalid, Nodes, 
 from singer.config.pending import PENDING
 from singer.files.pathpattern import PathPattern
 from singer.kafka import properties as kafka_properties
+from singer.kafka.addresses import address
 from singer.kafka.topic_template import TopicTemplate
 from singer.locality import zone
 from singer.readers.encoding import Encoding
@@ -152,7 +153,13 @@ class Notations:
         elif "embedded" in entries:
             self.nodes.fault(entries["embedded"].key, "needs bootstrap: embedded")
         elif bootstrap is None and "bootstrap_file" not in entries:
-            self.nodes.fault(spot, "bootstrap is missing: a list of host:port, or embedded")
+            self.nodes.fault(
+                spot, "bootstrap is missing: a list of host:port, or embedded; or bootstrap_file"
+            )
+        if bootstrap and "bootstrap_file" in entries:
+            self.nodes.fault(
+                entries["bootstrap_file"].key, "is another way to say bootstrap: remove one of them"
+            )
         properties = entries.pop("properties", None)
         if properties:
             given["properties"] = self._properties(properties.value)
@@ -184,7 +191,7 @@ class Notations:
 
     def _check_bootstrap(self, addresses: tuple[str, ...], spot: Spot) -> None:
         _not_empty(addresses, spot)
-        self._each(addresses, spot, rules.address)
+        self._each(addresses, spot, address)
 
     def _report(self, faults: Mapping[str, str], properties: Mapping[str, str], spot: Spot) -> None:
         entries = self.nodes.entries(spot) or {}

@@ -64,4 +64,5 @@ def _cluster(cluster: ClusterConfig) -> dict[str, Any]:
         plain["bootstrap"] = "embedded"
     else:
         del plain["embedded"]
+    del plain["bootstrap" if cluster.bootstrap_file is not None else "bootstrap_file"]
     return plain

@@ -26,6 +26,7 @@ from singer.kafka.events import (
     ClusterUp,
     ProducerBroken,
     ProducerNotReplaced,
+    ProducerRetired,
     RequestRefused,
 )
 from singer.kafka.handle import Handle
@@ -176,6 +177,24 @@ class KafkaCluster:
         """This host's zone has other names now."""
         self._topologies.zone_changed()
 
+    def relocate(self, bootstrap: str) -> None:
+        """The brokers are found at these addresses now, `host:port` with commas between.
+
+        While some address stays and the cluster answers, the living producer is told the new ones.
+        Else this may be another cluster, where the numbers of an idempotent producer could be
+        those of somebody else, whose records ours would be taken for: a new producer.
+        """
+        before, now = set(self._bootstrap.split(",")), set(bootstrap.split(","))
+        self._bootstrap = self._settings["bootstrap.servers"] = bootstrap
+        if now == before or not bootstrap:
+            return
+        if now & before and self._up:
+            if new := now - before:
+                self.producer.add_brokers(",".join(sorted(new)))
+            return
+        self._topologies.relocate(bootstrap)
+        self._retire(f"the brokers are at {bootstrap} now")
+
     # --- what the producer says (Owner) -----------------------------------------------------
 
     def alive(self) -> None:
@@ -219,6 +238,15 @@ class KafkaCluster:
             return
         cause = f"{reason}{errors.advise(code)}"
         self._emit(ProducerBroken(cluster=self.name, cause=cause))
+        if self._replacing is None:
+            self._replacing = asyncio.get_running_loop().create_task(self._replace())
+
+    def _retire(self, reason: str) -> None:
+        """Replace a producer that is sound, because its settings are those of before."""
+        if self._closed or self._producer is None:
+            return
+        self._producer.retire(reason)
+        self._emit(ProducerRetired(cluster=self.name, cause=reason))
         if self._replacing is None:
             self._replacing = asyncio.get_running_loop().create_task(self._replace())
 
@@ -299,7 +327,8 @@ class KafkaCluster:
             delay_seconds = self._replace_backoff.next()
             while self._producer is old and not self._closed:
                 try:
-                    await old.settle()
+                    # Who does not answer will not do so in a while either.
+                    await old.settle() if self._up else await old.settle(0.0)
                     if not await old.close(_CLOSE_SECONDS):
                         self._emit(ClientLeftBehind(cluster=self.name, seconds=_CLOSE_SECONDS))
                     await asyncio.sleep(delay_seconds)

@@ -91,6 +91,10 @@ class Handle:
             pointer = self._topics[name] = rd.topic_new(self.pointer, name.encode(), None)
         return pointer
 
+    def add_brokers(self, addresses: str) -> None:
+        """Make more brokers known, `host:port` with commas between; it forgets none."""
+        rd.brokers_add(self.pointer, addresses.encode())
+
     # --- events -----------------------------------------------------------------------------
 
     def _readable(self) -> None:

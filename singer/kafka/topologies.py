@@ -156,6 +156,14 @@ class Topologies:
             if topic is None or name == topic:
                 entry.doubtful = True
 
+    def relocate(self, bootstrap: str) -> None:
+        """The brokers are elsewhere, and may be others: what was said of them no longer holds."""
+        self._bootstrap = bootstrap
+        self._racks = {}
+        for entry in self._entries.values():
+            entry.absent = (0.0, "")
+        self.doubt()
+
     def look(self) -> None:
         """Start the questions that are due. Called about once a second."""
         now = self._clock.monotonic()
