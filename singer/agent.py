@@ -39,8 +39,10 @@ from singer.base.events import (
     InternalError,
     LedgerBalance,
     PositionsUnwritten,
+    RegistryRead,
     UpkeepFailed,
 )
+from singer.base.hostid import host_id
 from singer.base.ledger import Ledger
 from singer.base.ports import Clock
 from singer.base.zone import Zone
@@ -180,9 +182,15 @@ class Agent:
 
     async def _start(self, loop: asyncio.AbstractEventLoop, wakeup: Wakeup) -> None:
         config, agent = self._config, self._config.agent
-        agent_id = agent.id or _machine_id()
+        agent_id = agent.id or host_id()
         if (said := self._deciders.look()) is not None:  # before the first record is sent
             self._emit(said)
+        if (registry := config.registry) is not None:
+            self._emit(
+                RegistryRead(
+                    path=registry.path, digest=registry.digest, groups=",".join(registry.groups)
+                )
+            )
         zone = Zone(resolve(agent.locality, emit=self._emit))
         threads = DeviceThreads(self._emit)
         ec2 = self._ec2(zone, threads) if agent.locality == Source.EC2.value else None
@@ -548,13 +556,6 @@ def _used(config: Config) -> dict[str, ClusterConfig]:
     """The clusters some stream publishes to."""
     names = {destination.cluster for stream in config.streams for destination in stream.publish}
     return {name: cluster for name, cluster in config.clusters.items() if name in names}
-
-
-def _machine_id() -> str:
-    with contextlib.suppress(OSError), open("/etc/machine-id", encoding="ascii") as file:
-        if machine_id := file.read().strip():
-            return machine_id
-    return socket.gethostname()
 
 
 def _raise_file_limit() -> None:

@@ -33,6 +33,7 @@ from singer.base.config import (
     PartitionerType,
     Path,
     PatternConfig,
+    PlatformConfig,
     PrefixConfig,
     ProtobufReaderConfig,
     ReaderConfig,
@@ -51,6 +52,7 @@ from singer.config.nodes import INVALID, SCALARS, Check, Entry, Invalid, Nodes, 
 from singer.config.pending import PENDING
 from singer.files.pathpattern import PathPattern
 from singer.kafka import properties as kafka_properties
+from singer.kafka import topic_uri
 from singer.kafka.addresses import address
 from singer.kafka.topic_template import TopicTemplate
 from singer.locality import zone
@@ -75,17 +77,20 @@ _READERS: Final[Mapping[str | None, type[ReaderConfig]]] = MappingProxyType(
 class Notations:
     """A `Nodes` that knows Singer's configuration.
 
-    `references` are the cluster names that destinations use, `stream_names` those of streams.
+    `references` are the cluster names that destinations use, `stream_names` those of streams,
+    `uris` the clusters of prefixes of topic URIs.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.references: list[tuple[str, Spot]] = []
         self.stream_names: dict[str, Spot] = {}
+        self.uris: dict[tuple[str, ...], str] = {}
         checks: dict[tuple[type, str], Check] = {key: _within(*key) for key in rules.LIMITS}
         checks |= {
             (AgentConfig, "locality"): _quoted(zone.parse),
             (ClusterConfig, "bootstrap"): self._check_bootstrap,
             (EmbeddedConfig, "racks"): _not_empty,
+            (PlatformConfig, "name"): _quoted(rules.name),
             (StreamConfig, "name"): self._check_stream_name,
             (StreamConfig, "paths"): self._check_paths,
             (StreamConfig, "publish"): self._check_publish,
@@ -102,6 +107,7 @@ class Notations:
             notations={
                 AgentConfig: self._agent,
                 ClusterConfig: self._cluster,
+                PlatformConfig: self._platform,
                 StreamConfig: self._stream,
                 DestinationConfig: self._destination,
                 ReaderConfig: self._reader,
@@ -174,6 +180,19 @@ class Notations:
             return INVALID
         return cluster
 
+    def _platform(self, spot: Spot) -> Any:
+        entries = self.nodes.entries(spot)
+        if entries is None:
+            return INVALID
+        given = entries.pop("properties", None)
+        if given is None:
+            return self.nodes.fault(spot, "properties is missing")
+        values = self._properties(given.value)
+        if values is not INVALID:
+            refused = kafka_properties.refusals(values, allow_uncompressed=False)
+            self._report(refused, values, given.value)
+        return self.nodes.fill(PlatformConfig, spot, entries, properties=values)
+
     def _properties(self, spot: Spot) -> Any:
         entries = self.nodes.entries(spot)
         if entries is None:
@@ -245,10 +264,28 @@ class Notations:
         if entries is None:
             return INVALID
         given = {} if "name" in entries else {"name": ""}
+        topic = self.nodes.text(entries["topic"].value) if "topic" in entries else ""
+        if isinstance(topic, str) and topic_uri.is_uri(topic):
+            try:
+                given |= self._located(topic, entries)
+            except ValueError as error:
+                return self.nodes.fault(entries["topic"].value, f"{error}, not {shown(topic)}")
+            del entries["topic"]
         destination = self.nodes.fill(DestinationConfig, spot, entries, **given)
         if destination is INVALID or destination.name:
             return destination
         return replace(destination, name=f"{destination.cluster}/{destination.topic}")
+
+    def _located(self, text: str, entries: Mapping[str, Entry]) -> dict[str, str]:
+        """The cluster and the topic that a topic URI stands for. Raises ValueError."""
+        uri = topic_uri.parse(text)
+        TopicTemplate(uri.topic)
+        if "cluster" in entries:
+            raise ValueError("a topic URI names the cluster: remove cluster, or write the topic")
+        cluster = topic_uri.find(uri, self.uris)
+        if cluster is None:
+            raise ValueError("must begin like one of the uris of agent.registry")
+        return {"cluster": cluster, "topic": uri.topic}
 
     def _partitioner(self, spot: Spot) -> Any:
         partitioner = self._typed(PartitionerConfig, spot)

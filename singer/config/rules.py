@@ -21,6 +21,7 @@ from singer.base.config import (
     LocalConfig,
     MultilineReaderConfig,
     PartitionerConfig,
+    PlatformConfig,
     ProtobufReaderConfig,
     TextReaderConfig,
     ThriftReaderConfig,
@@ -51,6 +52,7 @@ LIMITS: Final[Mapping[tuple[type, str], tuple[str | None, str | None]]] = Mappin
         (EmbeddedConfig, "partitions"): ("1", "1000"),
         (PartitionerConfig, "interval"): ("100ms", None),
         (PartitionerConfig, "partitions"): ("1", None),
+        (PlatformConfig, "percent"): ("0", "100"),
         (LocalConfig, "max_share"): ("1", None),
         # librdkafka's message.max.bytes ends here, and a batch holds lengths as 32 bits.
         (TextReaderConfig, "max_record"): ("1", "1000000000"),
