@@ -30,7 +30,7 @@ from singer.base.config import (
     DestinationConfig,
     StreamConfig,
 )
-from singer.base.errors import ReadError, StateError
+from singer.base.errors import DeliveryError, ReadError, StateError
 from singer.base.events import (
     AgentStarted,
     AgentStopped,
@@ -56,10 +56,13 @@ from singer.files.wakeup import Wakeup
 from singer.files.walk import Walker
 from singer.kafka.cluster import KafkaCluster
 from singer.kafka.embedded import EmbeddedCluster
+from singer.kafka.events import PreflightFailed
+from singer.kafka.preflight import Level, Need
 from singer.limit import Limit
 from singer.locality.ec2 import Ec2Zone
 from singer.locality.zone import Source, resolve
 from singer.observe.arrivals import Arrivals
+from singer.online import needs
 from singer.outlets import Outlet, Outlets
 from singer.positions.breaker import CrashBreaker
 from singer.positions.sqlite import SqlitePositions
@@ -85,6 +88,8 @@ _SWITCH_SECONDS: Final = 0.0005
 _ONCE_POLL_SECONDS: Final = 0.01
 #: How often the files that people change are looked at.
 _WATCHED_SECONDS: Final = 1.0
+#: Between the start and the first look at the topics, and between two attempts.
+_PREFLIGHT_SECONDS: Final = (0.5, 5.0)
 #: How long a start waits for the file that names a cluster's brokers.
 _BOOTSTRAP_SECONDS: Final = 5.0
 #: What closing connections may take, once everything is settled or given up.
@@ -245,6 +250,8 @@ class Agent:
         )
         for started in self.streams:
             started.start()
+        for name, needed in needs(config).items():
+            self._spawn(self._preflight(self._clusters[name], needed))
         self._spawn(self._accept_recovery())
         self._spawn(self._keep_up())
         if config.agent.decider_file is not None:
@@ -362,6 +369,8 @@ class Agent:
         self, stream: StreamConfig, config: DestinationConfig, budget: Budget, topic: str
     ) -> Outlet:
         cluster = self._clusters[config.cluster]
+        if config.create is not None:
+            cluster.may_create(topic, config.create)
         return Outlet(
             writer=KafkaWriter(cluster, topic, config.partitioner),
             partition_ceiling=partial(
@@ -402,6 +411,31 @@ class Agent:
             said = await threads.run("the decider file", self._deciders.look)
             if said is not None:
                 self._emit(said)
+
+    async def _preflight(self, cluster: KafkaCluster, needed: tuple[Need, ...]) -> None:
+        """Say once what is not as it should be; a cluster that is down is asked when it may be up.
+
+        Not at once: ten thousand agents may be starting.
+        """
+        while True:
+            await asyncio.sleep(random.uniform(*_PREFLIGHT_SECONDS))  # noqa: S311  # jitter
+            if cluster.is_up is False:
+                continue
+            try:
+                found = await cluster.preflight(needed)
+            except DeliveryError:
+                continue
+            for each in found:
+                if each.level is not Level.NOTE:
+                    self._emit(
+                        PreflightFailed(
+                            cluster=cluster.name,
+                            thing=each.thing,
+                            cause=each.cause,
+                            advice=each.advice,
+                        )
+                    )
+            return
 
     async def _keep_brokers(
         self, file: BootstrapFile, cluster: KafkaCluster, threads: DeviceThreads

@@ -237,12 +237,21 @@ class PartitionerConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CreateConfig:
+    """How the agent makes a topic that is absent; `create: true` is short for `{}`."""
+
+    partitions: int | None = None  #: null: as the brokers' default says
+    replication_factor: int | None = None  #: null: as the brokers' default says
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationConfig:
     """One entry of a stream's `publish`: where the records go, with a position of its own."""
 
     name: str  #: positions are kept under it
     cluster: str  #: a key of `clusters`
     topic: str  #: the Kafka topic; or a topic URI, which names the cluster too
+    create: CreateConfig | None = None  #: make the topic if absent: true | false | a mapping
     shadow: bool = False  #: a second copy, that never delays a primary
     partitioner: PartitionerConfig = field(default_factory=PartitionerConfig)  #: see below
 

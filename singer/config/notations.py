@@ -19,6 +19,7 @@ from singer.base.config import (
     AgentConfig,
     ClusterConfig,
     ContainerReaderConfig,
+    CreateConfig,
     DestinationConfig,
     EmbeddedConfig,
     EnvelopeConfig,
@@ -112,7 +113,8 @@ class Notations:
                 DestinationConfig: self._destination,
                 ReaderConfig: self._reader,
                 PartitionerConfig: self._partitioner,
-                LocalConfig: self._local,
+                CreateConfig: lambda spot: self._optional(CreateConfig, spot),
+                LocalConfig: lambda spot: self._optional(LocalConfig, spot),
                 TransformConfig: self._transform,
                 PatternConfig: lambda spot: self._short(PatternConfig, "pattern", spot),
                 RedactConfig: self._redact,
@@ -313,12 +315,12 @@ class Notations:
                 f"leaders move: remove it, or say ordering: none if that may be{hint}",
             )
 
-    def _local(self, spot: Spot) -> Any:
-        """`true` is short for `{}`."""
+    def _optional(self, kind: type, spot: Spot) -> Any:
+        """`true` is short for `{}`, `false` for nothing."""
         if not isinstance(spot.node, yaml.ScalarNode):
-            return self.nodes.record(LocalConfig, spot)
+            return self.nodes.record(kind, spot)
         word = self.nodes.read(spot, bool)
-        return word if word is INVALID else LocalConfig() if word else None
+        return word if word is INVALID else kind() if word else None
 
     def _check_hosts(self, hosts: Mapping[str, float], spot: Spot) -> None:
         for rack, number in hosts.items():

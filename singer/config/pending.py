@@ -55,11 +55,6 @@ PENDING: Final[Mapping[type, Mapping[str, Pending]]] = MappingProxyType(
         },
         DestinationConfig: {
             "max_lag": Pending(meaning="how far a shadow may fall behind before it skips"),
-            "create": Pending(
-                meaning="create the topic if it is absent",
-                neutral="false",
-                choices=("true", "false"),
-            ),
         },
     }
 )

@@ -22,6 +22,7 @@ from singer.base.config import (
     ClusterConfig,
     Config,
     ContainerReaderConfig,
+    CreateConfig,
     DeadLetterConfig,
     DestinationConfig,
     EmbeddedConfig,
@@ -117,6 +118,7 @@ _SECTIONS: Final[tuple[tuple[str, type], ...]] = (
     ("streams[].transforms[].envelope", EnvelopeConfig),
     ("streams[].limit", LimitConfig),
     ("streams[].publish[]", DestinationConfig),
+    ("streams[].publish[].create", CreateConfig),
     ("streams[].publish[].partitioner", PartitionerConfig),
     ("streams[].publish[].partitioner.local", LocalConfig),
 )

@@ -14,6 +14,7 @@ from typing import Final
 from singer.base.config import (
     AgentConfig,
     ContainerReaderConfig,
+    CreateConfig,
     DeadLetterConfig,
     EmbeddedConfig,
     FramesReaderConfig,
@@ -52,6 +53,8 @@ LIMITS: Final[Mapping[tuple[type, str], tuple[str | None, str | None]]] = Mappin
         (EmbeddedConfig, "partitions"): ("1", "1000"),
         (PartitionerConfig, "interval"): ("100ms", None),
         (PartitionerConfig, "partitions"): ("1", None),
+        (CreateConfig, "partitions"): ("1", "100000"),
+        (CreateConfig, "replication_factor"): ("1", "100"),
         (PlatformConfig, "percent"): ("0", "100"),
         (LocalConfig, "max_share"): ("1", None),
         # librdkafka's message.max.bytes ends here, and a batch holds lengths as 32 bits.

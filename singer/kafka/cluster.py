@@ -11,12 +11,12 @@ from typing import Final
 
 from singer.base.backoff import Backoff
 from singer.base.batch import RecordBatch
-from singer.base.config import ClusterConfig
+from singer.base.config import ClusterConfig, CreateConfig
 from singer.base.errors import ClusterError, DeliveryError, FatalProducerError
 from singer.base.events import Emit, InternalError
 from singer.base.ports import Clock, Receipt, Route
 from singer.base.zone import Zone
-from singer.kafka import errors, topology
+from singer.kafka import errors, preflight, topology
 from singer.kafka.embedded import EmbeddedCluster
 from singer.kafka.events import (
     ClientLeftBehind,
@@ -30,6 +30,7 @@ from singer.kafka.events import (
     RequestRefused,
 )
 from singer.kafka.handle import Handle
+from singer.kafka.preflight import Finding, Need
 from singer.kafka.producer import ColumnarProducer
 from singer.kafka.properties import settings
 from singer.kafka.topologies import ASK_SECONDS, Topologies
@@ -160,6 +161,15 @@ class KafkaCluster:
             return receipt
         self._topologies.sent(topic)
         return self._producer.produce(topic, route, batch)
+
+    def may_create(self, topic: str, how: CreateConfig) -> None:
+        """The topic is created where it is absent; others never are."""
+        self._topologies.may_create(topic, how)
+
+    async def preflight(self, needs: tuple[Need, ...]) -> tuple[Finding, ...]:
+        """What is not as these topics need it. Raises DeliveryError without an answer."""
+        facts = await preflight.examine(self._handle(), needs, ASK_SECONDS)
+        return preflight.judge(self.name, needs, facts, self.zone.names)
 
     @property
     def is_up(self) -> bool | None:

@@ -227,6 +227,32 @@ class TopologyChanged(_ClusterEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TopicCreated(_ClusterEvent):
+    """An absent topic was created, because `create` says so."""
+
+    topic: str
+
+    def message(self) -> str:
+        """See Event."""
+        return f"topic {self.topic}: it was absent, and is created"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreflightFailed(_ClusterEvent):
+    """Something is not as it should be on the cluster; found once, at the start."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+
+    thing: str
+    cause: str
+    advice: str
+
+    def message(self) -> str:
+        """See Event."""
+        return f"look at {self.thing}: {self.cause}: {self.advice}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientLog(_ClusterEvent):
     """A line of librdkafka's own log. `level` is syslog's: 3 is an error, 7 debugging."""
 

@@ -35,6 +35,15 @@ _FLUSH_SLICE_MS: Final = 200
 _END_AGAIN_SECONDS: Final = 1.0
 
 
+#: What admin requests are answered with.
+_ANSWERS: Final = (
+    rd.EVENT_CREATE_TOPICS,
+    rd.EVENT_DESCRIBE_CONFIGS,
+    rd.EVENT_DESCRIBE_TOPICS,
+    rd.EVENT_DESCRIBE_CLUSTER,
+)
+
+
 class Listener(Protocol):
     """Hears a handle's events; called on the loop, must not raise or block."""
 
@@ -126,7 +135,7 @@ class Handle:
             facility, text, level = ctypes.c_char_p(), ctypes.c_char_p(), ctypes.c_int()
             rd.event_log(event, ctypes.byref(facility), ctypes.byref(text), ctypes.byref(level))
             self._listener.logged(level.value, _text(facility.value), _text(text.value))
-        elif kind in (rd.EVENT_DESCRIBE_TOPICS, rd.EVENT_DESCRIBE_CLUSTER):
+        elif kind in _ANSWERS:
             answer = self._answers.pop(rd.event_opaque(event) or 0, None)
             if answer is not None:
                 answer(event)

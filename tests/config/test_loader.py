@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from singer.base.config import (
+    CreateConfig,
     LocalConfig,
     Ordering,
     Oversize,
@@ -98,6 +99,17 @@ class TestValid:
         ]
         assert stream.publish[0].partitioner.local
         assert stream.publish[1].shadow
+
+    def test_topics_are_created_only_where_that_is_said(self, folder: Folder) -> None:
+        def created(text: str) -> CreateConfig | None:
+            publish = f"topic: web.access, create: {text}"
+            (stream,) = folder.load(MINIMAL.replace("topic: web.access", publish)).config.streams
+            return stream.publish[0].create
+
+        assert folder.load(MINIMAL).config.streams[0].publish[0].create is None
+        assert created("false") is None
+        assert created("true") == CreateConfig()
+        assert created("{partitions: 6}") == CreateConfig(partitions=6)
 
     def test_empty_sections_are_all_defaults(self, folder: Folder) -> None:
         assert folder.load("agent:\n" + MINIMAL).config.agent.rescan == 10
