@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 from typing import Any, Final
@@ -67,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _online(config: Config) -> int:
     """Ask, print, and say by the status whether something will not be delivered."""
+    import asyncio  # noqa: PLC0415 # not needed for --help
+
     from singer import online  # noqa: PLC0415 # loads numpy
     from singer.kafka.preflight import Level  # noqa: PLC0415
 
