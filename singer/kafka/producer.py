@@ -153,12 +153,21 @@ class ColumnarProducer:
                     await self._idle.wait()
         return True
 
-    async def settle(self) -> None:
+    def add_brokers(self, addresses: str) -> None:
+        """Make more brokers of this cluster known, `host:port` with commas between."""
+        for channel in self._channels():
+            channel.handle.add_brokers(addresses)
+
+    def retire(self, reason: str) -> None:
+        """Take no more batches, as if it were broken: its owner is going to replace it."""
+        self._fatal = self._fatal or (errors.FATAL, reason)
+
+    async def settle(self, patience_seconds: float = _SETTLE_SECONDS) -> None:
         """Let what is under way on a broken producer come to its end, then push it there."""
-        for _ in range(2):
+        for seconds in (patience_seconds, _SETTLE_SECONDS):
             with contextlib.suppress(TimeoutError):
                 # Not `wait_for`: before Python 3.12 it can swallow that we are cancelled.
-                async with asyncio.timeout(_SETTLE_SECONDS):
+                async with asyncio.timeout(seconds):
                     await self._idle.wait()
                 return
             for channel in self._channels():
