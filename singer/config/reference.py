@@ -68,7 +68,11 @@ agent:
 clusters:
   main:
     bootstrap: [kafka-1:9092, kafka-2:9092]
-    properties: {security.protocol: SASL_SSL, sasl.password: "${file:/etc/singer/secret}"}
+    properties:
+      security.protocol: SASL_SSL
+      sasl.mechanism: SCRAM-SHA-512
+      sasl.username: singer
+      sasl.password: "${file:/etc/singer/secret}"
 streams:
   - name: access
     paths: [/var/log/nginx/access.log, "/srv/*/logs/access*.log"]

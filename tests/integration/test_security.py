@@ -6,7 +6,6 @@ One broker with a listener for each way; what arrives is read through one withou
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -331,18 +330,4 @@ def test_certificates_that_come_after_the_agent(host: Host) -> None:
         agent.wait_for_log("event=producer-not-replaced.*ssl.key.location")
         mutual(host)
         host.delivers()
-        assert agent.stop() == 0, agent.tail()
-
-
-def test_a_password_file_that_may_not_be_read_any_more(host: Host) -> None:
-    with host.make(*password("SCRAM-SHA-512")(host)) as agent:
-        agent.start()
-        host.delivers()
-        path = host.directory / "password"
-        path.unlink()
-        agent.wait_for_log(r"event=credentials-unusable.*sasl.password: cannot read file .*no such")
-        host.delivers()
-        host.file("password", PASSWORD)
-        path.chmod(stat.S_IRUSR)
-        agent.wait_for_log("event=credentials-renewed")
         assert agent.stop() == 0, agent.tail()
