@@ -7,11 +7,11 @@ its `#:` comment and its default feed `docs/configuration.md`. Nothing here read
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Final, NewType
+from typing import Final, NewType, Self
 
 Seconds = NewType("Seconds", float)
 ByteSize = NewType("ByteSize", int)
@@ -30,13 +30,26 @@ class Secret(str):
     """Text that may be used but not shown: `repr` and `singer check --show` mask it.
 
     It is a `str` for whoever hands it to a library. Whoever formats values for people asks for
-    `repr`, or tests for this class.
+    `repr`, or tests for this class. One that came from `files` can be read `again`, which blocks
+    and raises ValueError, because passwords are changed while an agent runs.
     """
 
-    __slots__ = ()
+    __slots__ = ("again", "files")
 
     #: What stands in the place of a secret.
     MASK: Final = "***"
+
+    def __new__(
+        cls, text: str, *, files: tuple[str, ...] = (), again: Callable[[], str] | None = None
+    ) -> Self:
+        """`again` reads it anew from `files`."""
+        secret = super().__new__(cls, text)
+        secret.files = files
+        secret.again = again
+        return secret
+
+    files: tuple[str, ...]
+    again: Callable[[], str] | None
 
     def __repr__(self) -> str:
         return f"'{self.MASK}'"
@@ -177,6 +190,26 @@ class EmbeddedConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MskIamConfig:
+    """Amazon MSK with IAM, by the credentials of this host; needs `singer-agent[msk]`."""
+
+    region: str  #: of the cluster, as `us-east-1`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuthConfig:
+    """Where tokens for `sasl.mechanism: OAUTHBEARER` come from: one of these.
+
+    An OIDC endpoint needs none of them, but `sasl.oauthbearer.*` in `properties`.
+    """
+
+    file: Path | None = None  #: it holds a token, and is read again before that ends
+    command: tuple[str, ...] = ()  #: a program and its arguments, that prints one; no shell
+    timeout: Seconds = Seconds(30.0)  #: how long `command` may take
+    msk_iam: MskIamConfig | None = None  #: Amazon MSK with IAM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
     """One Kafka cluster; its name is its key in `clusters`."""
 
@@ -185,6 +218,7 @@ class ClusterConfig:
     bootstrap_file: Path | None = None  #: or a watched file that lists them, as lines or JSON
     embedded: EmbeddedConfig | None = None  #: details of `bootstrap: embedded`
     properties: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  #: of librdkafka
+    oauth: OAuthConfig | None = None  #: where tokens come from, with OAUTHBEARER
     allow_uncompressed: str | None = None  #: why `compression.type: none` is right here
 
     @property

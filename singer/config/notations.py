@@ -54,7 +54,7 @@ from singer.config.nodes import INVALID, SCALARS, Check, Entry, Invalid, Nodes, 
 from singer.config.pending import PENDING
 from singer.files.pathpattern import PathPattern
 from singer.kafka import properties as kafka_properties
-from singer.kafka import topic_uri
+from singer.kafka import security, topic_uri
 from singer.kafka.addresses import address
 from singer.kafka.topic_template import TopicTemplate
 from singer.locality import zone
@@ -181,8 +181,13 @@ class Notations:
             cluster.properties, allow_uncompressed=cluster.allow_uncompressed is not None
         )
         if refused and properties:
-            self._report(refused, cluster.properties, properties.value)
+            self._report(refused, properties.value)
             return INVALID
+        for key, reason in security.faults(cluster.properties, cluster.oauth).items():
+            if key in entries:
+                self.nodes.fault(entries[key].value, reason)
+            elif properties:
+                self._report({key: reason}, properties.value)
         return cluster
 
     def _platform(self, spot: Spot) -> Any:
@@ -195,7 +200,7 @@ class Notations:
         values = self._properties(given.value)
         if values is not INVALID:
             refused = kafka_properties.refusals(values, allow_uncompressed=False)
-            self._report(refused, values, given.value)
+            self._report(refused, given.value)
         return self.nodes.fill(PlatformConfig, spot, entries, properties=values)
 
     def _properties(self, spot: Spot) -> Any:
@@ -205,25 +210,22 @@ class Notations:
         values = {name: self.nodes.text(entry.value) for name, entry in entries.items()}
         # Those that could be read are judged even if others could not: all problems at once.
         texts = {
-            name: Secret(value) if rules.is_secret(name) else value
+            name: _masked(value) if rules.is_secret(name) else value
             for name, value in values.items()
             if not isinstance(value, Invalid)
         }
         faults = kafka_properties.invalid(texts) | kafka_properties.refusals(texts)
-        self._report(faults, texts, spot)
+        self._report(faults, spot)
         return INVALID if faults or len(texts) < len(values) else MappingProxyType(texts)
 
     def _check_bootstrap(self, addresses: tuple[str, ...], spot: Spot) -> None:
         _not_empty(addresses, spot)
         self._each(addresses, spot, address)
 
-    def _report(self, faults: Mapping[str, str], properties: Mapping[str, str], spot: Spot) -> None:
+    def _report(self, faults: Mapping[str, str], spot: Spot) -> None:
         entries = self.nodes.entries(spot) or {}
         for name, reason in faults.items():
-            # What librdkafka says itself quotes the value, whole or cut; our texts never do.
-            quotes = isinstance(properties[name], Secret) and not reason.startswith(name)
-            message = "has a value that librdkafka does not take" if quotes else reason
-            self.nodes.fault(entries[name].value, message.removeprefix(f"{name} "))
+            self.nodes.fault(entries[name].value, reason.removeprefix(f"{name} "))
 
     # --- streams ---------------------------------------------------------------------------
 
@@ -438,6 +440,10 @@ def _faults(reader: Any) -> Mapping[str, str]:
                 if _OF_A_TEXT.search(pattern)
             }
     return {}
+
+
+def _masked(value: str) -> Secret:
+    return value if isinstance(value, Secret) else Secret(value)
 
 
 def _resolved(path: str, spot: Spot) -> str:

@@ -31,7 +31,9 @@ from singer.base.config import (
     Glob,
     LimitConfig,
     LocalConfig,
+    MskIamConfig,
     MultilineReaderConfig,
+    OAuthConfig,
     PartitionerConfig,
     Path,
     PatternConfig,
@@ -68,7 +70,11 @@ agent:
 clusters:
   main:
     bootstrap: [kafka-1:9092, kafka-2:9092]
-    properties: {security.protocol: SASL_SSL, sasl.password: "${file:/etc/singer/secret}"}
+    properties:
+      security.protocol: SASL_SSL
+      sasl.mechanism: SCRAM-SHA-512
+      sasl.username: singer
+      sasl.password: "${file:/etc/singer/secret}"
 streams:
   - name: access
     paths: [/var/log/nginx/access.log, "/srv/*/logs/access*.log"]
@@ -99,6 +105,8 @@ _SECTIONS: Final[tuple[tuple[str, type], ...]] = (
     ("agent", AgentConfig),
     ("agent.dead_letters", DeadLetterConfig),
     ("clusters.NAME", ClusterConfig),
+    ("clusters.NAME.oauth", OAuthConfig),
+    ("clusters.NAME.oauth.msk_iam", MskIamConfig),
     ("clusters.NAME.embedded", EmbeddedConfig),
     ("registry: properties[]", PlatformConfig),
     ("streams[]", StreamConfig),

@@ -150,6 +150,61 @@ class ProducerNotReplaced(_ClusterEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerRefuses(_ClusterEvent):
+    """A broker and we do not accept each other; said once for each cause.
+
+    Others may go on, or the cluster is down already for another cause.
+    """
+
+    severity: ClassVar[Severity] = Severity.ERROR
+
+    cause: str
+
+    def message(self) -> str:
+        """See Event."""
+        return (
+            f"connect to cluster {self.cluster}: {self.cause}: nothing is lost, it is tried again"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        return self._count("singer_brokers_refusing_total")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialsRenewed(_ClusterEvent):
+    """Files with certificates or passwords were changed; a new producer uses them."""
+
+    def message(self) -> str:
+        """See Event."""
+        return f"cluster {self.cluster}: certificates and passwords were read again, and are used"
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        return self._count("singer_credentials_renewed_total")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialsUnusable(_ClusterEvent):
+    """Files with certificates or passwords were changed, and cannot be used."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+
+    cause: str
+
+    def message(self) -> str:
+        """See Event."""
+        return (
+            f"read certificates and passwords of cluster {self.cluster} again: {self.cause}: those"
+            " from before stay in use; mend the files, they are looked at again"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        return self._count("singer_credentials_unusable_total")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRefused(_ClusterEvent):
     """The broker refused a whole request; its records are now sent one by one."""
 

@@ -69,6 +69,7 @@ EVENT_LOG: Final = 0x4
 EVENT_ERROR: Final = 0x8
 EVENT_CREATE_TOPICS: Final = 100
 EVENT_DESCRIBE_CONFIGS: Final = 104
+EVENT_OAUTHBEARER_TOKEN_REFRESH: Final = 0x100
 EVENT_DESCRIBE_TOPICS: Final = 0x100000
 EVENT_DESCRIBE_CLUSTER: Final = 0x200000
 
@@ -197,6 +198,11 @@ brokers_add = _work("brokers_add", c_int, c_void_p, c_char_p)
 fatal_error = _brief("fatal_error", c_int, c_void_p, c_char_p, c_size_t)
 test_fatal_error = _work("test_fatal_error", c_int, c_void_p, c_int, c_char_p)
 outq_len = _brief("outq_len", c_int, c_void_p)
+oauthbearer_set_token = _brief(
+    "oauthbearer_set_token", c_int, c_void_p, c_char_p, c_int64, c_char_p, c_void_p, c_size_t,
+    c_char_p, c_size_t,
+)  # fmt: skip
+oauthbearer_set_token_failure = _brief("oauthbearer_set_token_failure", c_int, c_void_p, c_char_p)
 
 # --- producing ------------------------------------------------------------------------------
 
@@ -353,6 +359,14 @@ _check()
 def error_text() -> ctypes.Array[ctypes.c_char]:
     """A buffer for an error text."""
     return ctypes.create_string_buffer(ERRSTR_BYTES)
+
+
+def conf_value(conf: int, name: str) -> str:
+    """A property of a `rd_kafka_conf_t`; "" for those that are not set."""
+    text = error_text()
+    size = c_size_t(ERRSTR_BYTES)
+    conf_get(conf, name.encode(), text, byref(size))
+    return text.value.decode(errors="replace")
 
 
 def pointers(function: Any, owner: int) -> list[int]:

@@ -510,6 +510,33 @@ class TestSubstitution:
         assert len(problems) == 7
         assert "hunter2" not in "\n".join(problems)
 
+    def test_tokens(self, folder: Folder) -> None:
+        def text(oauth: str, mechanism: str) -> str:
+            properties = f"security.protocol: sasl_ssl, sasl.mechanism: {mechanism}"
+            cluster = f"bootstrap: [kafka-1:9092], oauth: {oauth}, properties: {{{properties}}}"
+            return f"clusters: {{main: {{{cluster}}}}}\n{STREAMS}"
+
+        loaded = folder.load(text("{file: token}", "OAUTHBEARER"))
+        oauth = loaded.config.clusters["main"].oauth
+        assert oauth is not None
+        assert oauth.file == os.path.join(folder.path, "token")
+        for said, mechanism, problem in (
+            ("{}", "OAUTHBEARER", "oauth: needs one of file, command and msk_iam"),
+            ("{command: [x], timeout: 0}", "OAUTHBEARER", "oauth.timeout: must be at least 1s"),
+            ("{msk_iam: {region: us-east-1}}", "OAUTHBEARER", "pip install 'singer-agent[msk]'"),
+            (
+                "{command: [x]}",
+                "PLAIN, sasl.username: u, sasl.password: p",
+                "oauth: needs sasl.mechanism: OAUTHBEARER",
+            ),
+            (
+                "null",
+                "GSSAPI",
+                "sasl.mechanism: GSSAPI needs a librdkafka built with Kerberos",
+            ),
+        ):
+            assert problem in folder.problem(text(said, mechanism))
+
     def test_keys_are_not_substituted(self, folder: Folder) -> None:
         assert "unknown key" in folder.problem("${env:X}: 1\n" + MINIMAL, {"X": "agent"})
 

@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from singer.base.clock import SystemClock
-from singer.base.config import ClusterConfig, EmbeddedConfig
+from singer.base.config import ClusterConfig, EmbeddedConfig, Secret
 from singer.base.errors import (
     ClusterError,
     FatalProducerError,
@@ -33,6 +33,7 @@ from singer.kafka.events import (
     ClientLog,
     ClusterDown,
     ClusterUp,
+    CredentialsRenewed,
     LocalityFound,
     LocalityLost,
     ProducerBroken,
@@ -347,6 +348,60 @@ def test_close_ends_the_tries_to_replace_a_producer(tmp_path: pathlib.Path) -> N
         assert asyncio.all_tasks() == before
 
     run(main())
+
+
+def test_a_changed_password_hands_over_in_order(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("one")
+    properties = {"sasl.password": Secret("one", files=(str(file),), again=file.read_text)}
+
+    async def main(server: EmbeddedCluster) -> None:
+        harness = Harness(server.bootstrap, properties=properties)
+        async with started(harness) as cluster:
+            await cluster.ready("t")
+            receipts = []
+            for renewals in (1, 2):
+                old = cluster.producer
+                file.write_text("more" * renewals)
+                while len(harness.heard(CredentialsRenewed)) < renewals:
+                    line = b"%d" % len(receipts)
+                    receipts.append(cluster.send("t", 0, batch_of([line])))
+                    await asyncio.sleep(0.01)
+                assert cluster.producer is not old
+            assert await cluster.drain(20.0)
+            assert {receipt.result() for receipt in receipts} == {Settlement()}
+            count.append(len(receipts))
+        assert not harness.heard(ClusterDown)
+
+    count: list[int] = []
+    with embedded() as server:
+        run(main(server))
+        arrived = values(consume(server.bootstrap, "t", 4, count[0]), 0)
+    assert arrived == [b"%d" % n for n in range(count[0])]
+
+
+def test_a_handover_while_nobody_answers_fails_what_waits(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("one")
+    properties = {"sasl.password": Secret("one", files=(str(file),), again=file.read_text)}
+
+    async def main(server: EmbeddedCluster) -> None:
+        harness = Harness(server.bootstrap, properties=properties)
+        async with started(harness) as cluster:
+            await cluster.ready("t")
+            server.set_down()
+            receipt = cluster.send("t", 0, batch_of([b"lost"]))
+            await until(lambda: harness.heard(ClusterDown), "the outage is told")
+            file.write_text("other")
+            with pytest.raises(ClusterError, match="produce to t: "):
+                await receipt
+            await until(lambda: harness.heard(CredentialsRenewed), "the new one is in use")
+            server.set_up()
+            assert await cluster.send("t", 0, batch_of([b"again"])) == Settlement()
+
+    with embedded() as server:
+        run(main(server))
+        assert values(consume(server.bootstrap, "t", 4, 1))[-1] == b"again"
 
 
 def test_without_threads_questions_fail_and_are_asked_again() -> None:
