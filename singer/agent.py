@@ -28,6 +28,8 @@ from singer.base.config import (
     ClusterConfig,
     Config,
     DestinationConfig,
+    LingerConfig,
+    Seconds,
     StreamConfig,
 )
 from singer.base.errors import ReadError, StateError
@@ -54,6 +56,7 @@ from singer.files.walk import Walker
 from singer.kafka.cluster import KafkaCluster
 from singer.kafka.embedded import EmbeddedCluster
 from singer.limit import Limit
+from singer.linger import Linger
 from singer.locality.ec2 import Ec2Zone
 from singer.locality.zone import Source, resolve
 from singer.observe.arrivals import Arrivals
@@ -312,6 +315,7 @@ class Agent:
                 for each in stream.transforms
             ),
             limit=Limit.of(stream.limit, self._clock.monotonic()),
+            linger=Linger(LingerConfig(wait=Seconds(0)) if self._once else stream.linger),
             committer=self._positions,
             account=self.ledger.account(stream.name, config.name),
             priority=stream.priority,

@@ -92,6 +92,7 @@ class Pipeline:
         "_hint",
         "_in_vain",
         "_largest",
+        "_linger_until",
         "_moved",
         "_on_changed",
         "_outlet",
@@ -165,6 +166,7 @@ class Pipeline:
         self._in_vain = -1  # where what is held was not sent although nothing came: it has to grow
         self._backoff = Backoff(*_BACKOFF_SECONDS)
         self._retry_at = 0.0
+        self._linger_until = 0.0  # the end of the round that it joined, until that is read
         self._grown_at = services.loop.time()
         self._reading = False
         self._stopped = False
@@ -394,6 +396,8 @@ class Pipeline:
         if unread == 0:
             self._hint = ()
             return False
+        if unread < _LEAST_READ_BYTES and self._lingers():
+            return True
         limit, now = self.destination.limit, self._services.clock.monotonic()
         if limit is not None and not limit.drops and (wait := limit.wait(now)):
             self._retry_at = self._services.loop.time() + wait
@@ -409,6 +413,16 @@ class Pipeline:
             room = min(room, limit.burst)
         await self._ship(min(unread, max(room, _LEAST_READ_BYTES)), State.MORE)
         return True
+
+    def _lingers(self) -> bool:
+        """Whether what is new is to wait for more."""
+        now = self._services.loop.time()
+        if not self._linger_until:
+            self._linger_until = self.destination.linger.due(now)
+        if now < self._linger_until:
+            self._retry_at = self._linger_until
+            return True
+        return False
 
     async def _ship(self, want: int, state: State) -> None:
         """Read `want` more bytes, frame the window and send what it holds."""
@@ -527,6 +541,7 @@ class Pipeline:
         if np.may_share_memory(batch.buffer, source.window):
             cost -= batch.nbytes
         receipt, shared = None, self.destination.ceilings
+        self._linger_until = 0.0
         if len(batch):
             self._record_bytes = batch.nbytes / len(batch) + 1
             route = self._partitioner.assign(batch)
@@ -544,6 +559,7 @@ class Pipeline:
             self._sent_to = partition
             shared = (*shared, partition)
             receipt = self._outlet.writer.send(batch, route)
+            self.destination.linger.sent(len(batch))
         charge((self._ceiling, *shared), cost)
         ticket = Ticket(
             start=source.offset,
@@ -704,6 +720,7 @@ class Pipeline:
         if ticket.receipt is not None and not ticket.receipt.cancelled():
             ticket.receipt.exception()  # seen: the head's failure speaks for those behind it
         self._outstanding -= 1
+        self.destination.linger.delivered(self._services.clock.monotonic() - ticket.sent_at)
         charge(ticket.shared, -ticket.cost)
         self._collect()
 

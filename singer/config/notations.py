@@ -26,6 +26,7 @@ from singer.base.config import (
     Glob,
     LengthType,
     LimitConfig,
+    LingerConfig,
     LocalConfig,
     MultilineReaderConfig,
     Ordering,
@@ -113,6 +114,7 @@ class Notations:
                 PrefixConfig: lambda spot: self._short(PrefixConfig, "text", spot),
                 EnvelopeConfig: lambda spot: self._short(EnvelopeConfig, "type", spot),
                 LimitConfig: lambda spot: self._short(LimitConfig, "bytes_per_second", spot),
+                LingerConfig: self._linger,
             },
             checks=checks,
             conversions={
@@ -302,6 +304,18 @@ class Notations:
             except ValueError as error:
                 return self.nodes.fault(spot, str(error))
         return transform
+
+    def _linger(self, spot: Spot) -> Any:
+        """`auto` is short for `{}`, a duration for `{wait: …}`."""
+        if spot.node.value == "auto":
+            return LingerConfig()
+        linger = self._short(LingerConfig, "wait", spot)
+        entries = self._entries_with("wait", spot) or {}
+        if linger is not INVALID and linger.wait is not None and "latency" in entries:
+            self.nodes.fault(
+                entries["latency"].value, "is for linger: auto; with wait it says nothing"
+            )
+        return linger
 
     def _redact(self, spot: Spot) -> Any:
         entries = self.nodes.entries(spot)

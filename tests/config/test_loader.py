@@ -506,3 +506,25 @@ def test_the_example_is_valid() -> None:
     config = load(os.path.join(root, "etc/singer.yaml"), {}).config
     assert config.agent.state_dir == os.path.realpath(os.path.join(root, ".run/state"))
     assert all(cluster.is_embedded for cluster in config.clusters.values())
+
+
+# --- linger -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "wait", "latency"),
+    [
+        ("auto", None, 0.005),
+        ("25ms", 0.025, 0.005),
+        ("{latency: 30ms}", None, 0.03),
+        ("{wait: 0s}", 0.0, 0.005),
+    ],
+)
+def test_linger(folder: Folder, written: str, wait: float | None, latency: float) -> None:
+    linger = folder.load(MINIMAL + f"    linger: {written}\n").config.streams[0].linger
+    assert (linger.wait, linger.latency) == (wait, latency)
+
+
+def test_a_budget_beside_a_fixed_linger_is_refused(folder: Folder) -> None:
+    (problem,) = folder.problems(MINIMAL + "    linger: {wait: 1ms, latency: 5ms}\n")
+    assert "with wait it says nothing" in problem
