@@ -25,6 +25,7 @@ from bench.many_positions import many_positions
 from bench.partitions import hashings, loads
 from bench.readers import ways
 from bench.rescan import rescan
+from bench.sending import sent
 
 #: Of the firehoses and of the small files.
 _PRIORITIES = (("normal", "normal"), ("low", "high"))
@@ -136,6 +137,12 @@ def fleet_hosts(options: argparse.Namespace) -> str:
     return report.fleet_host_table(results)
 
 
+def sending(options: argparse.Namespace) -> str:
+    with broker(workspace.TOPIC) as bootstrap:
+        result = sent(bootstrap, lines=_scaled(1_000_000, options), runs=min(3, options.pairs))
+    return report.sending_table(result)
+
+
 def framing_alone(options: argparse.Namespace) -> str:  # noqa: ARG001
     return report.framing_table(framings(), costs())
 
@@ -166,6 +173,7 @@ WORKLOADS: dict[str, Callable[[argparse.Namespace], str]] = {
     "positions": positions_500000,
     "fairness": fairness_1000,
     "fleet-host": fleet_hosts,
+    "sending": sending,
     "client": client_library,
     "framing": framing_alone,
     "readers": readers_to_broker,

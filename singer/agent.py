@@ -55,6 +55,7 @@ from singer.files.wakeup import Wakeup
 from singer.files.walk import Walker
 from singer.kafka.cluster import KafkaCluster
 from singer.kafka.embedded import EmbeddedCluster
+from singer.kafka.headers import Headers
 from singer.limit import Limit
 from singer.linger import Linger
 from singer.locality.ec2 import Ec2Zone
@@ -316,6 +317,7 @@ class Agent:
             ),
             limit=Limit.of(stream.limit, self._clock.monotonic()),
             linger=Linger(LingerConfig(wait=Seconds(0)) if self._once else stream.linger),
+            headed=bool(config.headers),
             committer=self._positions,
             account=self.ledger.account(stream.name, config.name),
             priority=stream.priority,
@@ -340,8 +342,11 @@ class Agent:
     ) -> Outlet:
         cluster = self._clusters[config.cluster]
         cluster.published(topic, stream.name, config.name)
+        headers = None
+        if config.headers:
+            headers = Headers(config.headers, host=socket.gethostname(), zone=cluster.zone)
         return Outlet(
-            writer=KafkaWriter(cluster, topic, config.partitioner),
+            writer=KafkaWriter(cluster, topic, config.partitioner, headers),
             partition_ceiling=partial(
                 budget.partition, config.cluster, topic, priority=stream.priority
             ),

@@ -543,6 +543,8 @@ class Pipeline:
         receipt, shared = None, self.destination.ceilings
         self._linger_until = 0.0
         if len(batch):
+            if self.destination.headed:
+                batch = replace(batch, path=self.file.path, inode=self.file.identity.inode)
             self._record_bytes = batch.nbytes / len(batch) + 1
             route = self._partitioner.assign(batch)
             partition = self._outlet.partition_ceiling(route if isinstance(route, int) else SEVERAL)

@@ -43,6 +43,7 @@ class Destination:
     transforms: tuple[Transform, ...]
     limit: Limit | None
     linger: Linger
+    headed: bool  #: records carry headers, which may say what file they are from
     committer: Committer
     account: Account
     priority: Priority

@@ -216,6 +216,32 @@ class PartitionerConfig:
     partitions: int | None = None  #: of `fixed`, how many
 
 
+class HeaderField(Enum):
+    """A header that is filled in."""
+
+    MID = "mid"  #: `_mid`: inode and offset behind the record, two big-endian numbers of 8 bytes
+    OTS = "ots"  #: `_ots`: the record's own time in ns, likewise; 0 if it has none
+    CRC = "crc"  #: `messageCRC`: CRC-32 of the payload, likewise
+    HOST = "host"  #: `hostname`
+    FILE = "file"  #: the path that the file belongs to
+    ZONE = "zone"  #: `availabilityZone`, while it is known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadersConfig:
+    """What records carry beside key and value; `headers: [mid, ots]` is short for `{add: […]}`.
+
+    Names and bytes are those of Java Singer. They cost a call for each record: see benchmarks.md.
+    """
+
+    add: tuple[HeaderField, ...] = ()  #: mid | ots | crc | host | file | zone
+    static: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  #: more, by their names
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self.add or self.static)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationConfig:
     """One entry of a stream's `publish`: where the records go, with a position of its own."""
@@ -225,6 +251,7 @@ class DestinationConfig:
     topic: str  #: the Kafka topic; never created by the agent, except embedded
     shadow: bool = False  #: a second copy, that never delays a primary
     partitioner: PartitionerConfig = field(default_factory=PartitionerConfig)  #: see below
+    headers: HeadersConfig = field(default_factory=HeadersConfig)  #: none, as they cost; see below
 
 
 def _is_wide(encoding: str | None) -> bool:

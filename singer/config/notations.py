@@ -24,6 +24,7 @@ from singer.base.config import (
     EnvelopeConfig,
     FramesReaderConfig,
     Glob,
+    HeadersConfig,
     LengthType,
     LimitConfig,
     LingerConfig,
@@ -52,6 +53,7 @@ from singer.config.nodes import INVALID, SCALARS, Check, Entry, Invalid, Nodes, 
 from singer.config.pending import PENDING
 from singer.files.pathpattern import PathPattern
 from singer.kafka import properties as kafka_properties
+from singer.kafka.headers import HEADER_NAMES
 from singer.kafka.topic_template import TopicTemplate
 from singer.locality import zone
 from singer.readers.encoding import Encoding
@@ -75,12 +77,14 @@ _READERS: Final[Mapping[str | None, type[ReaderConfig]]] = MappingProxyType(
 class Notations:
     """A `Nodes` that knows Singer's configuration.
 
-    `references` are the cluster names that destinations use, `stream_names` those of streams.
+    `references` are the cluster names that destinations use, `stream_names` those of streams;
+    `headed` is where headers are asked for.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.references: list[tuple[str, Spot]] = []
         self.stream_names: dict[str, Spot] = {}
+        self.headed: list[Spot] = []
         checks: dict[tuple[type, str], Check] = {key: _within(*key) for key in rules.LIMITS}
         checks |= {
             (AgentConfig, "locality"): _quoted(zone.parse),
@@ -97,6 +101,7 @@ class Notations:
             (DestinationConfig, "topic"): _quoted(TopicTemplate),
             (DestinationConfig, "cluster"): self._refer,
             (LocalConfig, "hosts"): self._check_hosts,
+            (HeadersConfig, "static"): self._check_static,
         }
         self.nodes = Nodes(
             environ=environ,
@@ -108,6 +113,7 @@ class Notations:
                 ReaderConfig: self._reader,
                 PartitionerConfig: self._partitioner,
                 LocalConfig: self._local,
+                HeadersConfig: self._headers,
                 TransformConfig: self._transform,
                 PatternConfig: lambda spot: self._short(PatternConfig, "pattern", spot),
                 RedactConfig: self._redact,
@@ -278,6 +284,23 @@ class Notations:
             return self.nodes.record(LocalConfig, spot)
         word = self.nodes.read(spot, bool)
         return word if word is INVALID else LocalConfig() if word else None
+
+    def _headers(self, spot: Spot) -> Any:
+        """A list is short for `{add: …}`."""
+        short = {"add": Entry(key=spot, value=spot)}
+        entries = short if isinstance(spot.node, yaml.SequenceNode) else self.nodes.entries(spot)
+        headers = INVALID if entries is None else self.nodes.fill(HeadersConfig, spot, entries)
+        if headers is not INVALID and headers:
+            self.headed.append(spot)
+        return headers
+
+    def _check_static(self, static: Mapping[str, str], spot: Spot) -> None:
+        for name in static:
+            place = (self.nodes.entries(spot) or {})[name].key
+            if not name or "\0" in name:
+                self.nodes.fault(place, "must be a name")
+            elif name in HEADER_NAMES:
+                self.nodes.fault(place, "is the name of one that add fills in: use another")
 
     def _check_hosts(self, hosts: Mapping[str, float], spot: Spot) -> None:
         for rack, number in hosts.items():

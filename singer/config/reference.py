@@ -28,6 +28,7 @@ from singer.base.config import (
     EnvelopeConfig,
     FramesReaderConfig,
     Glob,
+    HeadersConfig,
     LimitConfig,
     LingerConfig,
     LocalConfig,
@@ -119,6 +120,7 @@ _SECTIONS: Final[tuple[tuple[str, type], ...]] = (
     ("streams[].publish[]", DestinationConfig),
     ("streams[].publish[].partitioner", PartitionerConfig),
     ("streams[].publish[].partitioner.local", LocalConfig),
+    ("streams[].publish[].headers", HeadersConfig),
 )
 
 #: Defaults that the loader gives, not the dataclass.

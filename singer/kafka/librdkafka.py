@@ -115,6 +115,27 @@ class Message(ctypes.Structure):
 MESSAGE_PRIVATE_OFFSET: Final = 64
 
 
+#: `rd_kafka_vu_t`, an argument of `produceva`. What is in the union: one number or pointer, a
+#: pointer and a size, or a header's name, value and size.
+ARGUMENT: Final = np.dtype(
+    [
+        ("type", "i4"),
+        ("_pad_type", "i4"),
+        ("first", "i8"),
+        ("second", "i8"),
+        ("third", "i8"),
+        ("_pad", "V40"),
+    ]
+)
+VTYPE_RKT: Final = 2
+VTYPE_PARTITION: Final = 3
+VTYPE_VALUE: Final = 4
+VTYPE_KEY: Final = 5
+VTYPE_OPAQUE: Final = 6
+VTYPE_MSGFLAGS: Final = 7
+VTYPE_HEADER: Final = 9
+
+
 class ErrorDescription(ctypes.Structure):
     """`struct rd_kafka_err_desc`."""
 
@@ -174,6 +195,7 @@ err2name = _brief("err2name", c_char_p, c_int)
 get_err_descs = _brief("get_err_descs", None, POINTER(POINTER(ErrorDescription)), POINTER(c_size_t))
 error_code = _brief("error_code", c_int, c_void_p)
 error_string = _brief("error_string", c_char_p, c_void_p)
+error_destroy = _brief("error_destroy", None, c_void_p)
 
 # --- configuration and handles --------------------------------------------------------------
 
@@ -195,6 +217,8 @@ outq_len = _brief("outq_len", c_int, c_void_p)
 # --- producing ------------------------------------------------------------------------------
 
 produce_batch = _work("produce_batch", c_int, c_void_p, c_int32, c_int, c_void_p, c_int)
+#: Takes one record, in about a microsecond.
+produceva = _brief("produceva", c_void_p, c_void_p, c_void_p, c_size_t)
 flush = _work("flush", c_int, c_void_p, c_int)
 purge = _work("purge", c_int, c_void_p, c_int)
 
@@ -296,6 +320,7 @@ def _check() -> None:
         or MESSAGE.itemsize != 72
         or private != MESSAGE_PRIVATE_OFFSET
         or Message.private.offset != MESSAGE_PRIVATE_OFFSET
+        or ARGUMENT.itemsize != 72
     ):
         raise InvariantError(
             f"load librdkafka: rd_kafka_message_t takes {MESSAGE.itemsize} bytes, not 72:"

@@ -28,7 +28,7 @@ from singer.base.errors import (
     SingerError,
 )
 from singer.base.ports import Receipt, Route
-from singer.kafka import errors
+from singer.kafka import errors, headed
 from singer.kafka import librdkafka as rd
 from singer.kafka.delivery import Lane, Sending
 from singer.kafka.errors import ErrorClass
@@ -374,23 +374,36 @@ class _Channel:
     def _hand_over(
         self, sending: Sending, lane: Lane, rows: Int64s | None, low: int, high: int
     ) -> int:
-        """One call for messages [low, high) of the array; the first code when some were not
-        taken, else 0.
+        """One call for messages [low, high) of the array, or one for each with headers; the first
+        code when some were not taken, else 0.
         """
         count = high - low
         first = (lane.number << _SERIAL_BITS) | lane.next
         np.add(self._counting[:count], first, out=self._private[low:high])
-        taken = rd.produce_batch(
-            self.handle.topic(lane.topic),
-            lane.partition,
-            0,  # neither copy nor free: borrowed
-            self._messages_address + low * rd.MESSAGE.itemsize,
-            count,
-        )
+        topic, headers = self.handle.topic(lane.topic), sending.batch.headers
+        if headers:
+            codes = headed.produce(
+                self.handle.pointer,
+                topic,
+                lane.partition,
+                self._messages[low:high],
+                headers=headers,
+                rows=np.arange(low, high) if rows is None else rows,
+            )
+            taken = int((codes == 0).sum())
+        else:
+            taken = rd.produce_batch(
+                topic,
+                lane.partition,
+                0,  # neither copy nor free: borrowed
+                self._messages_address + low * rd.MESSAGE.itemsize,
+                count,
+            )
         if taken == count:
             lane.push(sending, count, rows, None)
             return 0
-        codes = self._messages["err"][low:high].copy()
+        if not headers:
+            codes = self._messages["err"][low:high].copy()
         every = np.arange(low, high) if rows is None else rows
         bad = codes != 0
         if taken > 0:

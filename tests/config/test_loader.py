@@ -528,3 +528,51 @@ def test_linger(folder: Folder, written: str, wait: float | None, latency: float
 def test_a_budget_beside_a_fixed_linger_is_refused(folder: Folder) -> None:
     (problem,) = folder.problems(MINIMAL + "    linger: {wait: 1ms, latency: 5ms}\n")
     assert "with wait it says nothing" in problem
+
+
+# --- headers ------------------------------------------------------------------------------
+
+
+def with_headers(written: str) -> str:
+    publish = f"{{cluster: main, topic: web.access, headers: {written}}}"
+    return CLUSTERS + STREAMS.replace("{cluster: main, topic: web.access}", publish)
+
+
+@pytest.mark.parametrize(
+    ("written", "fields", "static"),
+    [
+        ("[mid, ots]", ("mid", "ots"), {}),
+        ("{add: [host], static: {env: prod}}", ("host",), {"env": "prod"}),
+        ("{static: {team: web}}", (), {"team": "web"}),
+    ],
+)
+def test_headers(
+    folder: Folder, written: str, fields: tuple[str, ...], static: dict[str, str]
+) -> None:
+    loaded = folder.load(with_headers(written))
+    headers = loaded.config.streams[0].publish[0].headers
+    assert tuple(field.value for field in headers.add) == fields
+    assert headers.static == static
+    (warning,) = loaded.warnings
+    assert "a call of its own" in warning.message
+
+
+def test_no_headers_cost_nothing(folder: Folder) -> None:
+    for written in ("[]", "{}"):
+        loaded = folder.load(with_headers(written))
+        assert not loaded.config.streams[0].publish[0].headers
+        assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("[mud]", "must be one of mid, ots"),
+        ("{static: {_mid: x}}", "is the name of one that add fills in"),
+        ("{static: {'': x}}", "must be a name"),
+        ("{extra: 1}", "unknown key"),
+    ],
+)
+def test_headers_that_cannot_be(folder: Folder, written: str, said: str) -> None:
+    (problem,) = folder.problems(with_headers(written))
+    assert said in problem

@@ -300,6 +300,7 @@ class Rig:
                 ),
                 limit=Limit.of(self.config.limit, clock.monotonic()),
                 linger=Linger(self.config.linger),
+                headed=False,
                 committer=self.positions,
                 account=self.ledger.account("s", name),
                 priority=self.config.priority,
