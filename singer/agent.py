@@ -28,6 +28,8 @@ from singer.base.config import (
     ClusterConfig,
     Config,
     DestinationConfig,
+    LingerConfig,
+    Seconds,
     StreamConfig,
 )
 from singer.base.errors import DeliveryError, ReadError, StateError
@@ -57,8 +59,10 @@ from singer.files.walk import Walker
 from singer.kafka.cluster import KafkaCluster
 from singer.kafka.embedded import EmbeddedCluster
 from singer.kafka.events import PreflightFailed
+from singer.kafka.headers import Headers
 from singer.kafka.preflight import Level, Need
 from singer.limit import Limit
+from singer.linger import Linger
 from singer.locality.ec2 import Ec2Zone
 from singer.locality.zone import Source, resolve
 from singer.observe.arrivals import Arrivals
@@ -346,6 +350,8 @@ class Agent:
                 for each in stream.transforms
             ),
             limit=Limit.of(stream.limit, self._clock.monotonic()),
+            linger=Linger(LingerConfig(wait=Seconds(0)) if self._once else stream.linger),
+            headed=bool(config.headers),
             committer=self._positions,
             account=self.ledger.account(stream.name, config.name),
             priority=stream.priority,
@@ -371,8 +377,12 @@ class Agent:
         cluster = self._clusters[config.cluster]
         if config.create is not None:
             cluster.may_create(topic, config.create)
+        cluster.published(topic, stream.name, config.name)
+        headers = None
+        if config.headers:
+            headers = Headers(config.headers, host=socket.gethostname(), zone=cluster.zone)
         return Outlet(
-            writer=KafkaWriter(cluster, topic, config.partitioner),
+            writer=KafkaWriter(cluster, topic, config.partitioner, headers),
             partition_ceiling=partial(
                 budget.partition, config.cluster, topic, priority=stream.priority
             ),

@@ -96,6 +96,7 @@ class Pipeline:
         "_hint",
         "_in_vain",
         "_largest",
+        "_linger_until",
         "_moved",
         "_on_changed",
         "_outlet",
@@ -172,6 +173,7 @@ class Pipeline:
         self._in_vain = -1  # where what is held was not sent although nothing came: it has to grow
         self._backoff = Backoff(*_BACKOFF_SECONDS)
         self._retry_at = 0.0
+        self._linger_until = 0.0  # the end of the round that it joined, until that is read
         self._grown_at = services.loop.time()
         self._reading = False
         self._stopped = False
@@ -404,6 +406,8 @@ class Pipeline:
         if unread == 0:
             self._hint = ()
             return False
+        if unread < _LEAST_READ_BYTES and self._lingers():
+            return True
         limit, now = self.destination.limit, self._services.clock.monotonic()
         if limit is not None and not limit.drops and (wait := limit.wait(now)):
             self._retry_at = self._services.loop.time() + wait
@@ -438,6 +442,16 @@ class Pipeline:
         account.skipped["truncated"] += gone
         self._largest = size
         return self._source.unread(size)
+
+    def _lingers(self) -> bool:
+        """Whether what is new is to wait for more."""
+        now = self._services.loop.time()
+        if not self._linger_until:
+            self._linger_until = self.destination.linger.due(now)
+        if now < self._linger_until:
+            self._retry_at = self._linger_until
+            return True
+        return False
 
     async def _ship(self, want: int, state: State) -> None:
         """Read `want` more bytes, frame the window and send what it holds."""
@@ -556,7 +570,10 @@ class Pipeline:
         if np.may_share_memory(batch.buffer, source.window):
             cost -= batch.nbytes
         receipt, shared = None, self.destination.ceilings
+        self._linger_until = 0.0
         if len(batch):
+            if self.destination.headed:
+                batch = replace(batch, path=self.file.path, inode=self.file.identity.inode)
             self._record_bytes = batch.nbytes / len(batch) + 1
             route = self._partitioner.assign(batch)
             partition = self._outlet.partition_ceiling(route if isinstance(route, int) else SEVERAL)
@@ -573,6 +590,7 @@ class Pipeline:
             self._sent_to = partition
             shared = (*shared, partition)
             receipt = self._outlet.writer.send(batch, route)
+            self.destination.linger.sent(len(batch))
         charge((self._ceiling, *shared), cost)
         ticket = Ticket(
             start=source.offset,
@@ -733,6 +751,7 @@ class Pipeline:
         if ticket.receipt is not None and not ticket.receipt.cancelled():
             ticket.receipt.exception()  # seen: the head's failure speaks for those behind it
         self._outstanding -= 1
+        self.destination.linger.delivered(self._services.clock.monotonic() - ticket.sent_at)
         charge(ticket.shared, -ticket.cost)
         self._collect()
 

@@ -270,6 +270,32 @@ class PartitionerConfig:
     partitions: int | None = None  #: of `fixed`, how many
 
 
+class HeaderField(Enum):
+    """A header that is filled in."""
+
+    MID = "mid"  #: `_mid`: inode and offset behind the record, two big-endian numbers of 8 bytes
+    OTS = "ots"  #: `_ots`: the record's own time in ns, likewise; 0 if it has none
+    CRC = "crc"  #: `messageCRC`: CRC-32 of the payload, likewise
+    HOST = "host"  #: `hostname`
+    FILE = "file"  #: the path that the file belongs to
+    ZONE = "zone"  #: `availabilityZone`, while it is known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadersConfig:
+    """What records carry beside key and value; `headers: [mid, ots]` is short for `{add: […]}`.
+
+    Names and bytes are those of Java Singer. They cost a call for each record: see benchmarks.md.
+    """
+
+    add: tuple[HeaderField, ...] = ()  #: mid | ots | crc | host | file | zone
+    static: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  #: more, by their names
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self.add or self.static)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateConfig:
     """How the agent makes a topic that is absent; `create: true` is short for `{}`."""
@@ -288,6 +314,7 @@ class DestinationConfig:
     create: CreateConfig | None = None  #: make the topic if absent: true | false | a mapping
     shadow: bool = False  #: a second copy, that never delays a primary
     partitioner: PartitionerConfig = field(default_factory=PartitionerConfig)  #: see below
+    headers: HeadersConfig = field(default_factory=HeadersConfig)  #: none, as they cost; see below
 
 
 def _is_wide(encoding: str | None) -> bool:
@@ -536,6 +563,18 @@ class LimitConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LingerConfig:
+    """How long new lines wait for more; `linger: 20ms` is short for `{wait: 20ms}`.
+
+    `linger: auto` is short for `{}`: they wait while batches hold fewer than 10 records, as long as
+    the budget allows. What operations.md says of batches tells when more is worth it.
+    """
+
+    wait: Seconds | None = None  #: always so long; null: as long as it takes, within `latency`
+    latency: Seconds = Seconds(0.005)  #: from a line to its acknowledgement, for 99 of 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig:
     """Files that are published together."""
 
@@ -551,6 +590,7 @@ class StreamConfig:
     reader: ReaderConfig = field(default_factory=TextReaderConfig)  #: see below
     transforms: tuple[TransformConfig, ...] = ()  #: one behind the other
     limit: LimitConfig | None = None  #: null: as fast as it goes
+    linger: LingerConfig = field(default_factory=LingerConfig)  #: how long new lines wait for more
     start: Start = Start.BEGINNING  #: for files that exist when the stream is first seen
     rotate_grace: Seconds = Seconds(2.0)  #: how long a rotated file is still read
     flush_partial_after: Seconds | None = None  #: a last line without its end is sent; null: held

@@ -221,8 +221,12 @@ class _Loading:
             )
 
     def _warnings(self) -> tuple[Problem, ...]:
-        ignored = self._nodes.ignored
-        if not ignored:
-            return ()
-        paths = ", ".join(dict.fromkeys(spot.path for spot in ignored))
-        return (replace(ignored[0].problem(f"not built yet, ignored: {paths}"), path=""),)
+        warnings = []
+        if ignored := self._nodes.ignored:
+            paths = ", ".join(dict.fromkeys(spot.path for spot in ignored))
+            warnings.append(ignored[0].problem(f"not built yet, ignored: {paths}"))
+        if headed := self._notations.headed:
+            paths = ", ".join(dict.fromkeys(spot.path for spot in headed))
+            cost = "each record is then sent by a call of its own, at several times the CPU"
+            warnings.append(headed[0].problem(f"{paths}: {cost} (docs/benchmarks.md)"))
+        return tuple(replace(warning, path="") for warning in warnings)

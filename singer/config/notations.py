@@ -26,8 +26,10 @@ from singer.base.config import (
     EnvelopeConfig,
     FramesReaderConfig,
     Glob,
+    HeadersConfig,
     LengthType,
     LimitConfig,
+    LingerConfig,
     LocalConfig,
     MultilineReaderConfig,
     Ordering,
@@ -56,6 +58,7 @@ from singer.files.pathpattern import PathPattern
 from singer.kafka import properties as kafka_properties
 from singer.kafka import security, topic_uri
 from singer.kafka.addresses import address
+from singer.kafka.headers import HEADER_NAMES
 from singer.kafka.topic_template import TopicTemplate
 from singer.locality import zone
 from singer.readers.encoding import Encoding
@@ -82,17 +85,19 @@ class Notations:
     """A `Nodes` that knows Singer's configuration.
 
     `references` are the cluster names that destinations use, `stream_names` those of streams,
-    `uris` the clusters of prefixes of topic URIs.
+    `uris` the clusters of prefixes of topic URIs; `headed` is where headers are asked for.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.references: list[tuple[str, Spot]] = []
         self.stream_names: dict[str, Spot] = {}
         self.uris: dict[tuple[str, ...], str] = {}
+        self.headed: list[Spot] = []
         checks: dict[tuple[type, str], Check] = {key: _within(*key) for key in rules.LIMITS}
         checks |= {
             (AgentConfig, "locality"): _quoted(zone.parse),
             (ClusterConfig, "bootstrap"): self._check_bootstrap,
+            (ClusterConfig, "allow_uncompressed"): _quoted(rules.reason),
             (EmbeddedConfig, "racks"): _not_empty,
             (PlatformConfig, "name"): _quoted(rules.name),
             (StreamConfig, "name"): self._check_stream_name,
@@ -105,6 +110,7 @@ class Notations:
             (DestinationConfig, "topic"): _quoted(TopicTemplate),
             (DestinationConfig, "cluster"): self._refer,
             (LocalConfig, "hosts"): self._check_hosts,
+            (HeadersConfig, "static"): self._check_static,
         }
         self.nodes = Nodes(
             environ=environ,
@@ -118,12 +124,14 @@ class Notations:
                 PartitionerConfig: self._partitioner,
                 CreateConfig: lambda spot: self._optional(CreateConfig, spot),
                 LocalConfig: lambda spot: self._optional(LocalConfig, spot),
+                HeadersConfig: self._headers,
                 TransformConfig: self._transform,
                 PatternConfig: lambda spot: self._short(PatternConfig, "pattern", spot),
                 RedactConfig: self._redact,
                 PrefixConfig: lambda spot: self._short(PrefixConfig, "text", spot),
                 EnvelopeConfig: lambda spot: self._short(EnvelopeConfig, "type", spot),
                 LimitConfig: lambda spot: self._short(LimitConfig, "bytes_per_second", spot),
+                LingerConfig: self._linger,
             },
             checks=checks,
             conversions={
@@ -327,6 +335,23 @@ class Notations:
         word = self.nodes.read(spot, bool)
         return word if word is INVALID else kind() if word else None
 
+    def _headers(self, spot: Spot) -> Any:
+        """A list is short for `{add: …}`."""
+        short = {"add": Entry(key=spot, value=spot)}
+        entries = short if isinstance(spot.node, yaml.SequenceNode) else self.nodes.entries(spot)
+        headers = INVALID if entries is None else self.nodes.fill(HeadersConfig, spot, entries)
+        if headers is not INVALID and headers:
+            self.headed.append(spot)
+        return headers
+
+    def _check_static(self, static: Mapping[str, str], spot: Spot) -> None:
+        for name in static:
+            place = (self.nodes.entries(spot) or {})[name].key
+            if not name or "\0" in name:
+                self.nodes.fault(place, "must be a name")
+            elif name in HEADER_NAMES:
+                self.nodes.fault(place, "is the name of one that add fills in: use another")
+
     def _check_hosts(self, hosts: Mapping[str, float], spot: Spot) -> None:
         for rack, number in hosts.items():
             if number <= 0:
@@ -352,6 +377,18 @@ class Notations:
             except ValueError as error:
                 return self.nodes.fault(spot, str(error))
         return transform
+
+    def _linger(self, spot: Spot) -> Any:
+        """`auto` is short for `{}`, a duration for `{wait: …}`."""
+        if spot.node.value == "auto":
+            return LingerConfig()
+        linger = self._short(LingerConfig, "wait", spot)
+        entries = self._entries_with("wait", spot) or {}
+        if linger is not INVALID and linger.wait is not None and "latency" in entries:
+            self.nodes.fault(
+                entries["latency"].value, "is for linger: auto; with wait it says nothing"
+            )
+        return linger
 
     def _redact(self, spot: Spot) -> Any:
         entries = self.nodes.entries(spot)

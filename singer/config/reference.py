@@ -29,7 +29,9 @@ from singer.base.config import (
     EnvelopeConfig,
     FramesReaderConfig,
     Glob,
+    HeadersConfig,
     LimitConfig,
+    LingerConfig,
     LocalConfig,
     MskIamConfig,
     MultilineReaderConfig,
@@ -125,10 +127,12 @@ _SECTIONS: Final[tuple[tuple[str, type], ...]] = (
     ("streams[].transforms[].prefix", PrefixConfig),
     ("streams[].transforms[].envelope", EnvelopeConfig),
     ("streams[].limit", LimitConfig),
+    ("streams[].linger", LingerConfig),
     ("streams[].publish[]", DestinationConfig),
     ("streams[].publish[].create", CreateConfig),
     ("streams[].publish[].partitioner", PartitionerConfig),
     ("streams[].publish[].partitioner.local", LocalConfig),
+    ("streams[].publish[].headers", HeadersConfig),
 )
 
 #: Defaults that the loader gives, not the dataclass.

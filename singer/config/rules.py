@@ -19,6 +19,7 @@ from singer.base.config import (
     EmbeddedConfig,
     FramesReaderConfig,
     LimitConfig,
+    LingerConfig,
     LocalConfig,
     MultilineReaderConfig,
     OAuthConfig,
@@ -65,6 +66,8 @@ LIMITS: Final[Mapping[tuple[type, str], tuple[str | None, str | None]]] = Mappin
         (ContainerReaderConfig, "max_record"): ("1KiB", "1000000000"),
         (ContainerReaderConfig, "timeout"): ("10ms", None),
         (LimitConfig, "bytes_per_second"): ("1", None),
+        (LingerConfig, "wait"): ("0s", "10s"),
+        (LingerConfig, "latency"): ("1ms", "10s"),
         (MultilineReaderConfig, "max_lines"): ("1", None),
         (MultilineReaderConfig, "timeout"): ("10ms", None),
         (ThriftReaderConfig, "max_record"): ("8", "1000000000"),
@@ -95,6 +98,13 @@ def destination_name(text: str) -> str:
         raise ValueError(
             "must be a name of letters, digits, dots, underscores, hyphens, slashes and {}"
         )
+    return text
+
+
+def reason(text: str) -> str:
+    """Why something is as it is, for whoever reads the configuration later."""
+    if not text.strip():
+        raise ValueError("must say why")
     return text
 
 

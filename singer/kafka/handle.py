@@ -68,6 +68,10 @@ class Listener(Protocol):
         """A token for SASL OAUTHBEARER is needed, the first or one in place of another."""
         ...
 
+    def measured(self, statistics: bytes) -> None:
+        """Statistics of librdkafka, as JSON; every `statistics.interval.ms`."""
+        ...
+
 
 class Handle:
     """A producer instance of librdkafka."""
@@ -142,6 +146,8 @@ class Handle:
             self._listener.logged(level.value, _text(facility.value), _text(text.value))
         elif kind == rd.EVENT_OAUTHBEARER_TOKEN_REFRESH:
             self._listener.token_wanted(self)
+        elif kind == rd.EVENT_STATS:
+            self._listener.measured(rd.event_stats(event))
         elif kind in _ANSWERS:
             answer = self._answers.pop(rd.event_opaque(event) or 0, None)
             if answer is not None:
@@ -337,7 +343,7 @@ def _create(settings: Mapping[str, str]) -> int:
         if fault:
             rd.conf_destroy(conf)
             raise InputError(f"create producer: {fault}: correct the cluster's properties")
-    events = rd.EVENT_DR | rd.EVENT_ERROR | rd.EVENT_LOG
+    events = rd.EVENT_DR | rd.EVENT_ERROR | rd.EVENT_LOG | rd.EVENT_STATS
     if not security.by_oidc(settings):  # librdkafka then answers by itself
         events |= rd.EVENT_OAUTHBEARER_TOKEN_REFRESH
     rd.conf_set_events(conf, events)

@@ -28,12 +28,13 @@ from singer.base.errors import (
     SingerError,
 )
 from singer.base.ports import Receipt, Route
-from singer.kafka import errors
+from singer.kafka import errors, headed
 from singer.kafka import librdkafka as rd
 from singer.kafka.delivery import Lane, Sending
 from singer.kafka.error_table import ErrorClass
 from singer.kafka.handle import Handle
 from singer.kafka.properties import QUARANTINE
+from singer.kafka.traffic import Traffic, TrafficMeter
 
 #: A record's `_private` holds the number of its lane above this many bits of serial. 2**44
 #: records on one partition are petabytes; a million lanes are more than a cluster has.
@@ -81,6 +82,10 @@ class Owner(Protocol):
 
     def token_wanted(self, handle: Handle) -> None:
         """A handle needs a token for SASL OAUTHBEARER."""
+        ...
+
+    def measured(self, traffic: Traffic) -> None:
+        """What was sent of a topic since the last time."""
         ...
 
 
@@ -254,6 +259,10 @@ class ColumnarProducer:
         """See Owner."""
         self._owner.token_wanted(handle)
 
+    def measured(self, traffic: Traffic) -> None:
+        """See Owner."""
+        self._owner.measured(traffic)
+
     def broken(self, code: int, reason: str) -> None:
         """A handle is broken, and with it the producer; what is under way settles as failed."""
         if self._fatal is None and not self._closed:
@@ -310,6 +319,7 @@ class _Channel:
         self._producer = producer
         self._lanes: list[Lane] = []
         self._by_partition: dict[tuple[str, int], Lane] = {}
+        self._meter = TrafficMeter()
         self._make_room(_FIRST_ROWS)
         self.handle = Handle(settings, self, loop)
 
@@ -392,23 +402,36 @@ class _Channel:
     def _hand_over(
         self, sending: Sending, lane: Lane, rows: Int64s | None, low: int, high: int
     ) -> int:
-        """One call for messages [low, high) of the array; the first code when some were not
-        taken, else 0.
+        """One call for messages [low, high) of the array, or one for each with headers; the first
+        code when some were not taken, else 0.
         """
         count = high - low
         first = (lane.number << _SERIAL_BITS) | lane.next
         np.add(self._counting[:count], first, out=self._private[low:high])
-        taken = rd.produce_batch(
-            self.handle.topic(lane.topic),
-            lane.partition,
-            0,  # neither copy nor free: borrowed
-            self._messages_address + low * rd.MESSAGE.itemsize,
-            count,
-        )
+        topic, headers = self.handle.topic(lane.topic), sending.batch.headers
+        if headers:
+            codes = headed.produce(
+                self.handle.pointer,
+                topic,
+                lane.partition,
+                self._messages[low:high],
+                headers=headers,
+                rows=np.arange(low, high) if rows is None else rows,
+            )
+            taken = int((codes == 0).sum())
+        else:
+            taken = rd.produce_batch(
+                topic,
+                lane.partition,
+                0,  # neither copy nor free: borrowed
+                self._messages_address + low * rd.MESSAGE.itemsize,
+                count,
+            )
         if taken == count:
             lane.push(sending, count, rows, None)
             return 0
-        codes = self._messages["err"][low:high].copy()
+        if not headers:
+            codes = self._messages["err"][low:high].copy()
         every = np.arange(low, high) if rows is None else rows
         bad = codes != 0
         if taken > 0:
@@ -496,6 +519,11 @@ class _Channel:
     def token_wanted(self, handle: Handle) -> None:
         """See Listener."""
         self._producer.token_wanted(handle)
+
+    def measured(self, statistics: bytes) -> None:
+        """See Listener."""
+        for traffic in self._meter.read(statistics):
+            self._producer.measured(traffic)
 
 
 def _address(array: Bytes | NDArray[np.void]) -> int:

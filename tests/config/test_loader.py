@@ -336,6 +336,7 @@ def test_who_gives_up_the_order_of_keys_may_keep_them_local(folder: Folder) -> N
         ("{bootstrap: [a:1], properties: {lingr.ms: 1}}", "is not a property of librdkafka"),
         ("{bootstrap: [a:1], properties: {linger.ms: [1]}}", "linger.ms: must be a single value"),
         ("{bootstrap: [a:1], properties: {compression.type: none}}", "needs allow_uncompressed"),
+        ("{bootstrap: [a:1], allow_uncompressed: ' '}", "must say why, not ' '"),
     ],
 )
 def test_problem_of_a_cluster(folder: Folder, cluster: str, expected: str) -> None:
@@ -555,3 +556,73 @@ def test_the_example_is_valid() -> None:
     config = load(os.path.join(root, "etc/singer.yaml"), {}).config
     assert config.agent.state_dir == os.path.realpath(os.path.join(root, ".run/state"))
     assert all(cluster.is_embedded for cluster in config.clusters.values())
+
+
+# --- linger -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "wait", "latency"),
+    [
+        ("auto", None, 0.005),
+        ("25ms", 0.025, 0.005),
+        ("{latency: 30ms}", None, 0.03),
+        ("{wait: 0s}", 0.0, 0.005),
+    ],
+)
+def test_linger(folder: Folder, written: str, wait: float | None, latency: float) -> None:
+    linger = folder.load(MINIMAL + f"    linger: {written}\n").config.streams[0].linger
+    assert (linger.wait, linger.latency) == (wait, latency)
+
+
+def test_a_budget_beside_a_fixed_linger_is_refused(folder: Folder) -> None:
+    (problem,) = folder.problems(MINIMAL + "    linger: {wait: 1ms, latency: 5ms}\n")
+    assert "with wait it says nothing" in problem
+
+
+# --- headers ------------------------------------------------------------------------------
+
+
+def with_headers(written: str) -> str:
+    publish = f"{{cluster: main, topic: web.access, headers: {written}}}"
+    return CLUSTERS + STREAMS.replace("{cluster: main, topic: web.access}", publish)
+
+
+@pytest.mark.parametrize(
+    ("written", "fields", "static"),
+    [
+        ("[mid, ots]", ("mid", "ots"), {}),
+        ("{add: [host], static: {env: prod}}", ("host",), {"env": "prod"}),
+        ("{static: {team: web}}", (), {"team": "web"}),
+    ],
+)
+def test_headers(
+    folder: Folder, written: str, fields: tuple[str, ...], static: dict[str, str]
+) -> None:
+    loaded = folder.load(with_headers(written))
+    headers = loaded.config.streams[0].publish[0].headers
+    assert tuple(field.value for field in headers.add) == fields
+    assert headers.static == static
+    (warning,) = loaded.warnings
+    assert "a call of its own" in warning.message
+
+
+def test_no_headers_cost_nothing(folder: Folder) -> None:
+    for written in ("[]", "{}"):
+        loaded = folder.load(with_headers(written))
+        assert not loaded.config.streams[0].publish[0].headers
+        assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("[mud]", "must be one of mid, ots"),
+        ("{static: {_mid: x}}", "is the name of one that add fills in"),
+        ("{static: {'': x}}", "must be a name"),
+        ("{extra: 1}", "unknown key"),
+    ],
+)
+def test_headers_that_cannot_be(folder: Folder, written: str, said: str) -> None:
+    (problem,) = folder.problems(with_headers(written))
+    assert said in problem
