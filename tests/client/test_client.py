@@ -437,3 +437,12 @@ def test_a_file_whose_name_is_not_utf_8_names_the_log(tmp_path):
     logger.log(b"x")
     with open(logger.file.path, "rb") as file:
         assert b"\xff.log" in file.read()
+
+
+def test_a_text_that_is_no_unicode_is_written_all_the_same(tmp_path):
+    TextLogger(tmp_path / "a.log").log("half \ud800 of a pair")
+    assert (tmp_path / "a.log").read_bytes() == b"half \\ud800 of a pair\n"
+    handler = SingerHandler(ThriftLogger(tmp_path / "e.log"))
+    handler.handle(logging.makeLogRecord({"msg": "\ud800 \udcff"}))
+    (content,) = frames((tmp_path / "e.log").read_bytes())[0]
+    assert decoded(content).message == b"\\ud800 \\udcff"
