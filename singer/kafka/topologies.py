@@ -26,6 +26,7 @@ from singer.base.errors import ClusterError, DeliveryError, TopicError
 from singer.base.events import Emit
 from singer.base.ports import Clock
 from singer.base.zone import Zone
+from singer.kafka import errors
 from singer.kafka import topology as ask
 from singer.kafka.events import LocalityFound, LocalityLost, TopologyChanged
 from singer.kafka.handle import Handle
@@ -187,7 +188,7 @@ class Topologies:
         try:
             until, reason = entry.absent
             if self._clock.monotonic() < until:
-                raise TopicError(reason)
+                raise TopicError(reason, code=errors.name(errors.UNKNOWN_TOPIC_OR_PART))
             if self._create is not None:
                 await in_thread("singer-kafka-create", partial(self._create, topic))
             found = await ask.describe_topic(self._handle(), topic, ASK_SECONDS)
@@ -195,7 +196,7 @@ class Topologies:
             if found is None:
                 reason = await self._absence(topic)
                 entry.absent = (self._clock.monotonic() + ABSENT_SECONDS, reason)
-                raise TopicError(reason)
+                raise TopicError(reason, code=errors.name(errors.UNKNOWN_TOPIC_OR_PART))
             self._racks |= found.racks
             # The handle itself has to know the topic too: its own picture of a topic that was
             # refused once forbids to produce until metadata says otherwise.
