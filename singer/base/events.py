@@ -624,3 +624,17 @@ class DecidersUnreadable(Event):
     def message(self) -> str:
         """The cause, and what holds meanwhile."""
         return f"decider file {self.path}: {self.cause}: mend it; what was in force before is"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryRead(Event):
+    """The platform's registry is in force, as it was when the configuration was loaded."""
+
+    path: str
+    digest: str
+    groups: str
+
+    def message(self) -> str:
+        """Which one, and what of it is for this host."""
+        groups = self.groups or "none"
+        return f"registry {self.path} ({self.digest[:12]}): properties for this host: {groups}"

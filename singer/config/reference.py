@@ -22,6 +22,7 @@ from singer.base.config import (
     ClusterConfig,
     Config,
     ContainerReaderConfig,
+    CreateConfig,
     DeadLetterConfig,
     DestinationConfig,
     EmbeddedConfig,
@@ -30,10 +31,13 @@ from singer.base.config import (
     Glob,
     LimitConfig,
     LocalConfig,
+    MskIamConfig,
     MultilineReaderConfig,
+    OAuthConfig,
     PartitionerConfig,
     Path,
     PatternConfig,
+    PlatformConfig,
     PrefixConfig,
     ProtobufReaderConfig,
     ReaderConfig,
@@ -66,7 +70,11 @@ agent:
 clusters:
   main:
     bootstrap: [kafka-1:9092, kafka-2:9092]
-    properties: {security.protocol: SASL_SSL, sasl.password: "${file:/etc/singer/secret}"}
+    properties:
+      security.protocol: SASL_SSL
+      sasl.mechanism: SCRAM-SHA-512
+      sasl.username: singer
+      sasl.password: "${file:/etc/singer/secret}"
 streams:
   - name: access
     paths: [/var/log/nginx/access.log, "/srv/*/logs/access*.log"]
@@ -97,7 +105,10 @@ _SECTIONS: Final[tuple[tuple[str, type], ...]] = (
     ("agent", AgentConfig),
     ("agent.dead_letters", DeadLetterConfig),
     ("clusters.NAME", ClusterConfig),
+    ("clusters.NAME.oauth", OAuthConfig),
+    ("clusters.NAME.oauth.msk_iam", MskIamConfig),
     ("clusters.NAME.embedded", EmbeddedConfig),
+    ("registry: properties[]", PlatformConfig),
     ("streams[]", StreamConfig),
     ("streams[].reader", ReaderConfig),
     ("streams[].reader: text", TextReaderConfig),
@@ -115,6 +126,7 @@ _SECTIONS: Final[tuple[tuple[str, type], ...]] = (
     ("streams[].transforms[].envelope", EnvelopeConfig),
     ("streams[].limit", LimitConfig),
     ("streams[].publish[]", DestinationConfig),
+    ("streams[].publish[].create", CreateConfig),
     ("streams[].publish[].partitioner", PartitionerConfig),
     ("streams[].publish[].partitioner.local", LocalConfig),
 )

@@ -18,6 +18,7 @@ from singer.kafka.error_table import TABLE, ErrorClass
 MSG_SIZE_TOO_LARGE: Final = 10
 UNKNOWN_TOPIC_OR_PART: Final = 3
 TOPIC_AUTHORIZATION_FAILED: Final = 29
+TOPIC_ALREADY_EXISTS: Final = 36
 INVALID_DIFFERENT_RECORD: Final = -138
 FATAL: Final = -150
 PURGE_QUEUE: Final = -152

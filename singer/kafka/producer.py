@@ -79,6 +79,10 @@ class Owner(Protocol):
         """A line of librdkafka's log."""
         ...
 
+    def token_wanted(self, handle: Handle) -> None:
+        """A handle needs a token for SASL OAUTHBEARER."""
+        ...
+
 
 class ColumnarProducer:
     """Sends batches; every receipt is settled exactly once."""
@@ -113,12 +117,16 @@ class ColumnarProducer:
         """The code and reason that broke it, if it is broken."""
         return self._fatal
 
-    def produce(self, topic: str, route: Route, batch: RecordBatch) -> Receipt:
+    def produce(
+        self, topic: str, route: Route, batch: RecordBatch, receipt: Receipt | None = None
+    ) -> Receipt:
         """Hand a batch over. `route` is one partition, or int32[n], one per row.
 
-        Never raises for what the cluster may answer; see `base.ports.Receipt`.
+        `receipt` is one that was given out before there was a producer to settle it. Never
+        raises for what the cluster may answer; see `base.ports.Receipt`.
         """
-        receipt: Receipt = self._loop.create_future()
+        if receipt is None:
+            receipt = self._loop.create_future()
         if self._fatal is not None or self._closed:
             code, reason = self._fatal or (errors.FATAL, "the producer is closed")
             receipt.set_exception(
@@ -153,16 +161,26 @@ class ColumnarProducer:
                     await self._idle.wait()
         return True
 
-    async def settle(self) -> None:
-        """Let what is under way on a broken producer come to its end, then push it there."""
-        for _ in range(2):
+    def add_brokers(self, addresses: str) -> None:
+        """Make more brokers of this cluster known, `host:port` with commas between."""
+        for channel in self._channels():
+            channel.handle.add_brokers(addresses)
+
+    def retire(self, reason: str) -> None:
+        """Take no more batches, as if it were broken: its owner is going to replace it."""
+        self._fatal = self._fatal or (errors.FATAL, reason)
+
+    async def settle(self, patience_seconds: float = _SETTLE_SECONDS) -> bool:
+        """Let what is under way come to its end, then push it there; whether it came by itself."""
+        for pushed, seconds in enumerate((patience_seconds, _SETTLE_SECONDS)):
             with contextlib.suppress(TimeoutError):
                 # Not `wait_for`: before Python 3.12 it can swallow that we are cancelled.
-                async with asyncio.timeout(_SETTLE_SECONDS):
+                async with asyncio.timeout(seconds):
                     await self._idle.wait()
-                return
+                return not pushed
             for channel in self._channels():
                 channel.handle.purge()
+        return False
 
     async def close(self, deadline_seconds: float) -> bool:
         """End it; whether librdkafka ended in time.
@@ -231,6 +249,10 @@ class ColumnarProducer:
     def logged(self, level: int, facility: str, text: str) -> None:
         """See Owner."""
         self._owner.logged(level, facility, text)
+
+    def token_wanted(self, handle: Handle) -> None:
+        """See Owner."""
+        self._owner.token_wanted(handle)
 
     def broken(self, code: int, reason: str) -> None:
         """A handle is broken, and with it the producer; what is under way settles as failed."""
@@ -470,6 +492,10 @@ class _Channel:
     def logged(self, level: int, facility: str, text: str) -> None:
         """See Listener."""
         self._producer.logged(level, facility, text)
+
+    def token_wanted(self, handle: Handle) -> None:
+        """See Listener."""
+        self._producer.token_wanted(handle)
 
 
 def _address(array: Bytes | NDArray[np.void]) -> int:

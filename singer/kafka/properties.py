@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from singer.base.config import ClusterConfig
+from singer.base.config import ClusterConfig, Secret
 from singer.base.errors import InputError
 from singer.kafka import librdkafka as rd
 
@@ -112,6 +112,10 @@ _REFUSED: Final[Mapping[str, tuple[Callable[[str], bool], str]]] = MappingProxyT
             _unless("false"),
             "cannot be set: the agent never creates topics by accident",
         ),
+        "enable.sasl.oauthbearer.unsecure.jwt": (
+            _unless("false"),
+            "cannot be set: anybody can make such tokens; say with oauth where they come from",
+        ),
         "test.mock.num.brokers": (_unless("0"), "is written as bootstrap: embedded"),
         "log.queue": (_always, _INTERNAL),
         "enabled_events": (_always, _INTERNAL),
@@ -148,7 +152,10 @@ def invalid(properties: Mapping[str, str]) -> dict[str, str]:
 
 
 def assign(conf: int, name: str, value: str) -> str:
-    """Set one property of a `rd_kafka_conf_t`; returns librdkafka's complaint or ""."""
+    """Set one property of a `rd_kafka_conf_t`; returns what is wrong with it, or "".
+
+    What librdkafka says quotes the value, so of a Secret it is not passed on.
+    """
     text = rd.error_text()
     try:
         encoded = (name.encode(), value.encode())
@@ -159,7 +166,25 @@ def assign(conf: int, name: str, value: str) -> str:
     answer = rd.conf_set(conf, *encoded, text, rd.ERRSTR_BYTES)
     if answer == rd.CONF_UNKNOWN:
         return f"{name} is not a property of librdkafka {rd.version_str().decode()}"
-    return "" if answer == rd.CONF_OK else text.value.decode(errors="replace")
+    if answer == rd.CONF_OK:
+        return ""
+    if isinstance(value, Secret):
+        return f"{name} has a value that librdkafka does not take"
+    return text.value.decode(errors="replace")
+
+
+def compression(given: Mapping[str, str]) -> str:
+    """The codec of a producer with these properties."""
+    codecs = (v for n, v in given.items() if _ALIASES.get(n, n) == "compression.type")
+    return next(codecs, DEFAULTS["compression.type"])
+
+
+def overlaid(below: Mapping[str, str], above: Mapping[str, str]) -> dict[str, str]:
+    """The properties of both; those `above` hold, under whatever name they are said."""
+    said = {_ALIASES.get(name, name) for name in above}
+    if "compression.type" in said:  # the level of one codec is none of another
+        said.add("compression.level")
+    return {n: v for n, v in below.items() if _ALIASES.get(n, n) not in said} | dict(above)
 
 
 def settings(config: ClusterConfig, *, bootstrap: str, client_id: str) -> dict[str, str]:

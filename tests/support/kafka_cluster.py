@@ -36,17 +36,26 @@ _ADMIN_SECONDS: Final = 20.0
 #: A broker that does not answer a client of the tests in this time is given up: it is paused.
 _REQUEST_SECONDS: Final = 3.0
 #: Any 16 bytes in base64; each cluster has its own directories, so one name serves all.
-_CLUSTER_ID: Final = "c2luZ2VyLXRlc3RzLTAwMQ"
+CLUSTER_ID: Final = "c2luZ2VyLXRlc3RzLTAwMQ"
 #: Quick to start and small. The C1 compiler alone spares half of the start's CPU.
-_JVM: Final = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+JVM: Final = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 
 
 class KafkaCluster:
-    """Three brokers; `start_all` and `close` frame its life."""
+    """Three brokers, or fewer; `start_all` and `close` frame its life."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(
+        self,
+        directory: str,
+        *,
+        brokers: int = len(RACKS),
+        properties: Mapping[str, object] | None = None,
+    ) -> None:
+        """`properties` are of the brokers, above those of here."""
         self.directory = directory
-        self._ports = _free_ports(2 * len(RACKS))
+        self._given = dict(properties or {})
+        self._size = brokers
+        self._ports = free_ports(2 * brokers)
         self._brokers: dict[int, subprocess.Popen[bytes]] = {}
         self._admin: AdminClient | None = None
         self._names = itertools.count(1)
@@ -55,7 +64,7 @@ class KafkaCluster:
 
     @property
     def broker_ids(self) -> range:
-        return range(1, len(RACKS) + 1)
+        return range(1, self._size + 1)
 
     @property
     def bootstrap(self) -> str:
@@ -69,9 +78,9 @@ class KafkaCluster:
             self._spawn(broker)
         for broker in self.broker_ids:
             self._await_member(broker)
-        probe = self.create_topic("probe", partitions=1)
+        probe = self.create_topic("probe", partitions=1, replication_factor=self._size)
         wait_until(
-            lambda: len(self.replicas_in_sync(probe).get(0, ())) == len(RACKS),
+            lambda: len(self.replicas_in_sync(probe).get(0, ())) == self._size,
             START_SECONDS,
             self._tails,
         )
@@ -243,7 +252,7 @@ class KafkaCluster:
         return os.path.join(self.directory, f"broker-{broker}", name)
 
     def _java(self, *arguments: str) -> list[str]:
-        return ["java", *_JVM, "-cp", classpath(), *arguments]
+        return ["java", *JVM, "-cp", classpath(), *arguments]
 
     def _format(self) -> None:
         processes = []
@@ -251,7 +260,7 @@ class KafkaCluster:
             os.makedirs(self._path(broker, "data"))
             with open(self._path(broker, "server.properties"), "w", encoding="utf-8") as file:
                 file.write(self._properties(broker))
-            command = self._java("kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID)
+            command = self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID)
             command += ["-c", self._path(broker, "server.properties")]
             with open(self._path(broker, "format.log"), "wb") as log:
                 processes.append(child.spawn(command, output=log))
@@ -294,6 +303,7 @@ class KafkaCluster:
                 "num.network.threads": 2,
                 "num.io.threads": 2,
                 "log.cleaner.dedupe.buffer.size": 2 << 20,
+                **self._given,
             }.items()
         )
 
@@ -342,7 +352,7 @@ def _ignore(error: object) -> None:
     """Brokers are down because tests take them down."""
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports nobody listens at, below the range from which the kernel serves outgoing
     connections: one of those could take the port of a broker that is down for a while.
     """
