@@ -65,6 +65,7 @@ class LogFile:
         self._backups = backups
         self._on_full = on_full
         self._fd = -1
+        self._identity = (-1, -1)
         self._rotating = False
         self._open()
         _FILES.add(self)
@@ -91,9 +92,8 @@ class LogFile:
     def close(self) -> None:
         """Give the descriptor back."""
         with self.lock:
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+            before, self._fd = self._fd, -1
+            self._give_back(before)
 
     # --- rotation -----------------------------------------------------------------------------
 
@@ -105,16 +105,18 @@ class LogFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         fd = os.open(self.path, flags, 0o644)
         before, self._fd = self._fd, fd
-        if before >= 0:
-            os.close(before)
-        self._size = os.fstat(fd).st_size
+        self._give_back(before)
+        stat = os.fstat(fd)
+        self._identity, self._size = _identity(stat), stat.st_size
         self._opened = time.monotonic()
         self._look_at = self._opened + _LOOK_SECONDS
 
     def _look(self, more: int, now: float) -> None:
         """Has somebody rotated the file, and has it to be?"""
         self._look_at = now + _LOOK_SECONDS
-        if not self._is_there():
+        if self._fd < 0:
+            return  # closed
+        if not (self._is_ours(self._fd) and self._is_there()):
             self._open()
         self._size = os.fstat(self._fd).st_size
         due = self._rotate_seconds is not None and now - self._opened >= self._rotate_seconds
@@ -144,12 +146,21 @@ class LogFile:
 
     def _is_there(self) -> bool:
         """Whether the path still leads to what is open."""
-        mine = os.fstat(self._fd)
         try:
-            there = os.stat(self.path)
+            return _identity(os.stat(self.path)) == self._identity
         except FileNotFoundError:
             return False
-        return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+
+    def _is_ours(self, fd: int) -> bool:
+        """Whether a descriptor is what we opened: daemons close all, and open others."""
+        try:
+            return _identity(os.fstat(fd)) == self._identity
+        except OSError:
+            return False
+
+    def _give_back(self, fd: int) -> None:
+        if self._is_ours(fd):
+            os.close(fd)
 
     def _rename(self) -> None:
         last = 0
@@ -199,6 +210,10 @@ class LogFile:
         if self._fd >= 0:
             with suppress(OSError):  # with the next piece, then
                 self._open()
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_dev, stat.st_ino
 
 
 _FILES: Final[weakref.WeakSet[LogFile]] = weakref.WeakSet()

@@ -45,6 +45,14 @@ class TextLogger:
                     self.file.append(b"\n")
 
 
+def encoded(text: str) -> bytes:
+    """A text as it is written: any text, since no record may be lost for half of a pair in it."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
 def _line(line: str | bytes) -> bytes:
-    content = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else line
+    content = encoded(line) if isinstance(line, str) else line
     return content.replace(b"\n", b"\\n") + b"\n"

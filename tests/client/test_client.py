@@ -437,3 +437,35 @@ def test_a_file_whose_name_is_not_utf_8_names_the_log(tmp_path):
     logger.log(b"x")
     with open(logger.file.path, "rb") as file:
         assert b"\xff.log" in file.read()
+
+
+def test_a_text_that_is_no_unicode_is_written_all_the_same(tmp_path):
+    TextLogger(tmp_path / "a.log").log("half \ud800 of a pair")
+    assert (tmp_path / "a.log").read_bytes() == b"half \\ud800 of a pair\n"
+    handler = SingerHandler(ThriftLogger(tmp_path / "e.log"))
+    handler.handle(logging.makeLogRecord({"msg": "\ud800 \udcff"}))
+    (content,) = frames((tmp_path / "e.log").read_bytes())[0]
+    assert decoded(content).message == b"\\ud800 \\udcff"
+
+
+def test_a_descriptor_that_is_somebody_elses_now_is_left_alone(tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("singer.client.logfile.time.monotonic", lambda: now[0])
+    logger = TextLogger(tmp_path / "a.log")
+    logger.log("before")
+    os.close(logger.file._fd)  # as daemons do with all of them
+    with (tmp_path / "other").open("wb", buffering=0) as other:
+        assert other.fileno() == logger.file._fd
+        now[0] += 1
+        logger.log("after")
+        other.write(b"its own")
+    assert (tmp_path / "other").read_bytes() == b"its own"
+    assert (tmp_path / "a.log").read_bytes() == b"before\nafter\n"
+    os.close(logger.file._fd)
+    now[0] += 1
+    logger.log("again")
+    assert (tmp_path / "a.log").read_bytes() == b"before\nafter\nagain\n"
+    logger.close()
+    now[0] += 1
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        logger.log("too late")
