@@ -335,6 +335,7 @@ class Agent:
         self, stream: StreamConfig, config: DestinationConfig, budget: Budget, topic: str
     ) -> Outlet:
         cluster = self._clusters[config.cluster]
+        cluster.published(topic, stream.name, config.name)
         return Outlet(
             writer=KafkaWriter(cluster, topic, config.partitioner),
             partition_ceiling=partial(

@@ -84,6 +84,7 @@ class Notations:
         checks |= {
             (AgentConfig, "locality"): _quoted(zone.parse),
             (ClusterConfig, "bootstrap"): self._check_bootstrap,
+            (ClusterConfig, "allow_uncompressed"): _quoted(rules.reason),
             (EmbeddedConfig, "racks"): _not_empty,
             (StreamConfig, "name"): self._check_stream_name,
             (StreamConfig, "paths"): self._check_paths,

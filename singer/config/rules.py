@@ -101,6 +101,13 @@ def address(text: str) -> str:
     return text
 
 
+def reason(text: str) -> str:
+    """Why something is as it is, for whoever reads the configuration later."""
+    if not text.strip():
+        raise ValueError("must say why")
+    return text
+
+
 def path(text: str) -> str:
     """A path that the system can take."""
     if not text or "\0" in text:

@@ -24,6 +24,7 @@ from singer.kafka.events import (
     ClientWarning,
     ClusterDown,
     ClusterUp,
+    Compressed,
     ProducerBroken,
     ProducerNotReplaced,
     RequestRefused,
@@ -33,6 +34,7 @@ from singer.kafka.producer import ColumnarProducer
 from singer.kafka.properties import settings
 from singer.kafka.topologies import ASK_SECONDS, Topologies
 from singer.kafka.topology import Topology
+from singer.kafka.traffic import Traffic
 
 #: How often it is looked whether something has to be asked.
 _LOOK_SECONDS: Final = 1.0
@@ -93,6 +95,7 @@ class KafkaCluster:
             answered=self.alive,
             create=embedded.create_topic if embedded is not None else None,
         )
+        self._publishers: dict[str, tuple[tuple[str, str], ...]] = {}
         self._up: bool | None = None
         self._cause = "no broker answers"
         self._watching: asyncio.Task[None] | None = None
@@ -137,6 +140,11 @@ class KafkaCluster:
     def topology(self, topic: str, *, local: bool = False) -> Topology:
         """The topic's topology, shared by all its writers; known once `ready` returned."""
         return self._topologies.use(topic, local=local)
+
+    def published(self, topic: str, stream: str, destination: str) -> None:
+        """A destination of a stream goes to the topic: what is measured of it is theirs."""
+        known = self._publishers.get(topic, ())
+        self._publishers[topic] = tuple(dict.fromkeys((*known, (stream, destination))))
 
     async def ready(self, topic: str) -> None:
         """Return once batches for the topic can be routed and sent.
@@ -228,6 +236,20 @@ class KafkaCluster:
             self._topologies.suspect()
         kind = ClientWarning if facility == "CONFWARN" else ClientLog
         self._emit(kind(cluster=self.name, level=level, facility=facility, text=text))
+
+    def measured(self, traffic: Traffic) -> None:
+        """What was sent of a topic."""
+        self._emit(
+            Compressed(
+                cluster=self.name,
+                topic=traffic.topic,
+                publishers=self._publishers.get(traffic.topic, ()),
+                records=traffic.records,
+                batches=traffic.batches,
+                nbytes=traffic.nbytes,
+                sent_bytes=traffic.sent_bytes,
+            )
+        )
 
     # --- inside -----------------------------------------------------------------------------
 

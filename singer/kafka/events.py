@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from singer.base.events import Count, Event, Severity
+from singer.base.events import Count, Event, Gauge, Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +165,60 @@ class TopologyChanged(_ClusterEvent):
     def message(self) -> str:
         """See Event."""
         return f"topic {self.topic}: {self.partitions} partitions, {self.leaderless} leaderless"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compressed(_ClusterEvent):
+    """What was sent of a topic since the last time, what was sent again included.
+
+    `nbytes` are those of values and keys, `sent_bytes` those of their batches as they went out.
+    All who publish to a topic share its batches, and so their ratio.
+    """
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+
+    topic: str
+    publishers: tuple[tuple[str, str], ...]  #: (stream, destination)
+    records: int
+    batches: int
+    nbytes: int
+    sent_bytes: int
+
+    @property
+    def ratio(self) -> float:
+        """How many bytes of records each byte that was sent stands for."""
+        return self.nbytes / self.sent_bytes
+
+    def message(self) -> str:
+        """See Event."""
+        return (
+            f"sent to {self.topic}: {self.records} records in {self.batches} batches, "
+            f"{self.nbytes} bytes compressed to {self.sent_bytes}"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        labels = (("cluster", self.cluster), ("topic", self.topic))
+        return (
+            Count("singer_sent_records_total", self.records, labels),
+            Count("singer_sent_batches_total", self.batches, labels),
+            Count("singer_sent_uncompressed_bytes_total", self.nbytes, labels),
+            Count("singer_sent_bytes_total", self.sent_bytes, labels),
+        )
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """See Event."""
+        return tuple(
+            gauge
+            for stream, destination in self.publishers
+            for labels in [
+                (("stream", stream), ("destination", destination), ("topic", self.topic))
+            ]
+            for gauge in (
+                Gauge("singer_compression_ratio", self.ratio, labels),
+                Gauge("singer_batch_records", self.records / self.batches, labels),
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

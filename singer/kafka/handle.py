@@ -54,6 +54,10 @@ class Listener(Protocol):
         """A line of librdkafka's log."""
         ...
 
+    def measured(self, statistics: bytes) -> None:
+        """Statistics of librdkafka, as JSON; every `statistics.interval.ms`."""
+        ...
+
 
 class Handle:
     """A producer instance of librdkafka."""
@@ -122,6 +126,8 @@ class Handle:
             facility, text, level = ctypes.c_char_p(), ctypes.c_char_p(), ctypes.c_int()
             rd.event_log(event, ctypes.byref(facility), ctypes.byref(text), ctypes.byref(level))
             self._listener.logged(level.value, _text(facility.value), _text(text.value))
+        elif kind == rd.EVENT_STATS:
+            self._listener.measured(rd.event_stats(event))
         elif kind in (rd.EVENT_DESCRIBE_TOPICS, rd.EVENT_DESCRIBE_CLUSTER):
             answer = self._answers.pop(rd.event_opaque(event) or 0, None)
             if answer is not None:
@@ -293,7 +299,7 @@ def _create(settings: Mapping[str, str]) -> int:
         if fault:
             rd.conf_destroy(conf)
             raise InputError(f"create producer: {fault}: correct the cluster's properties")
-    rd.conf_set_events(conf, rd.EVENT_DR | rd.EVENT_ERROR | rd.EVENT_LOG)
+    rd.conf_set_events(conf, rd.EVENT_DR | rd.EVENT_ERROR | rd.EVENT_LOG | rd.EVENT_STATS)
     text = rd.error_text()
     pointer: int | None = rd.new(rd.PRODUCER, conf, text, rd.ERRSTR_BYTES)
     if not pointer:  # the configuration then still belongs to us

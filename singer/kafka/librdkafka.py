@@ -67,6 +67,7 @@ ADMIN_OP_ANY: Final = 0
 EVENT_DR: Final = 0x1
 EVENT_LOG: Final = 0x4
 EVENT_ERROR: Final = 0x8
+EVENT_STATS: Final = 0x40
 EVENT_DESCRIBE_TOPICS: Final = 0x100000
 EVENT_DESCRIBE_CLUSTER: Final = 0x200000
 
@@ -215,6 +216,7 @@ event_message_array = _brief("event_message_array", c_size_t, c_void_p, POINTER(
 event_log = _brief(
     "event_log", c_int, c_void_p, POINTER(c_char_p), POINTER(c_char_p), POINTER(c_int)
 )
+event_stats = _brief("event_stats", c_char_p, c_void_p)
 event_opaque = _brief("event_opaque", c_void_p, c_void_p)
 #: Frees a whole event, thousands of messages at a time: work.
 event_destroy = _work("event_destroy", None, c_void_p)

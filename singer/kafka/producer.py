@@ -34,6 +34,7 @@ from singer.kafka.delivery import Lane, Sending
 from singer.kafka.errors import ErrorClass
 from singer.kafka.handle import Handle
 from singer.kafka.properties import QUARANTINE
+from singer.kafka.traffic import Traffic, TrafficMeter
 
 #: A record's `_private` holds the number of its lane above this many bits of serial. 2**44
 #: records on one partition are petabytes; a million lanes are more than a cluster has.
@@ -77,6 +78,10 @@ class Owner(Protocol):
 
     def logged(self, level: int, facility: str, text: str) -> None:
         """A line of librdkafka's log."""
+        ...
+
+    def measured(self, traffic: Traffic) -> None:
+        """What was sent of a topic since the last time."""
         ...
 
 
@@ -229,6 +234,10 @@ class ColumnarProducer:
         """See Owner."""
         self._owner.logged(level, facility, text)
 
+    def measured(self, traffic: Traffic) -> None:
+        """See Owner."""
+        self._owner.measured(traffic)
+
     def broken(self, code: int, reason: str) -> None:
         """A handle is broken, and with it the producer; what is under way settles as failed."""
         if self._fatal is None and not self._closed:
@@ -282,6 +291,7 @@ class _Channel:
         self._producer = producer
         self._lanes: list[Lane] = []
         self._by_partition: dict[tuple[str, int], Lane] = {}
+        self._meter = TrafficMeter()
         self._make_room(_FIRST_ROWS)
         self.handle = Handle(settings, self, loop)
 
@@ -464,6 +474,11 @@ class _Channel:
     def logged(self, level: int, facility: str, text: str) -> None:
         """See Listener."""
         self._producer.logged(level, facility, text)
+
+    def measured(self, statistics: bytes) -> None:
+        """See Listener."""
+        for traffic in self._meter.read(statistics):
+            self._producer.measured(traffic)
 
 
 def _address(array: Bytes | NDArray[np.void]) -> int:

@@ -38,6 +38,8 @@ DEFAULTS: Final[Mapping[str, str]] = MappingProxyType(
         "socket.nagle.disable": "true",
         # Tens of thousands of agents: what they measure they show themselves.
         "enable.metrics.push": "false",
+        # What was sent of each topic, and how much smaller it had become.
+        "statistics.interval.ms": "60000",
     }
 )
 
@@ -48,9 +50,15 @@ _ZSTD_LEVEL: Final = "1"
 _OURS: Final[Mapping[str, str]] = MappingProxyType({"log.queue": "true"})
 
 #: Overrides for the producer that sends one record per request, to find out which one a broker
-#: refuses. In order, because nothing else is in flight.
+#: refuses. In order, because nothing else is in flight. What it sends says nothing of how records
+#: usually compress.
 QUARANTINE: Final[Mapping[str, str]] = MappingProxyType(
-    {"batch.num.messages": "1", "max.in.flight": "1", "linger.ms": "0"}
+    {
+        "batch.num.messages": "1",
+        "max.in.flight": "1",
+        "linger.ms": "0",
+        "statistics.interval.ms": "0",
+    }
 )
 
 _ALIASES: Final[Mapping[str, str]] = MappingProxyType(
@@ -128,9 +136,22 @@ def refusals(properties: Mapping[str, str], *, allow_uncompressed: bool = True) 
         breaks, reason = _REFUSED.get(canonical, (None, ""))
         if breaks is not None and breaks(value):
             refused[name] = f"{name} {reason}"
-        elif canonical == "compression.type" and value == "none" and not allow_uncompressed:
-            refused[name] = f"{name}: none needs allow_uncompressed: <reason>"
+        elif not allow_uncompressed and _uncompressed(canonical, value, properties):
+            refused[name] = f"{name}: {value} needs allow_uncompressed: <reason>"
     return refused
+
+
+def _uncompressed(canonical: str, value: str, properties: Mapping[str, str]) -> bool:
+    """Whether this property says that records are not to be compressed."""
+    if canonical == "compression.type":
+        return value.strip().lower() == "none"
+    if canonical != "compression.level" or value.strip() != "0":
+        return False
+    # gzip's level 0 stores; with the others it is the default.
+    return any(
+        _ALIASES.get(name, name) == "compression.type" and codec.strip().lower() == "gzip"
+        for name, codec in properties.items()
+    )
 
 
 def invalid(properties: Mapping[str, str]) -> dict[str, str]:

@@ -313,6 +313,7 @@ def test_who_gives_up_the_order_of_keys_may_keep_them_local(folder: Folder) -> N
         ("{bootstrap: [a:1], properties: {lingr.ms: 1}}", "is not a property of librdkafka"),
         ("{bootstrap: [a:1], properties: {linger.ms: [1]}}", "linger.ms: must be a single value"),
         ("{bootstrap: [a:1], properties: {compression.type: none}}", "needs allow_uncompressed"),
+        ("{bootstrap: [a:1], allow_uncompressed: ' '}", "must say why, not ' '"),
     ],
 )
 def test_problem_of_a_cluster(folder: Folder, cluster: str, expected: str) -> None:

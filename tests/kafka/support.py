@@ -17,6 +17,7 @@ from singer.base.config import EmbeddedConfig
 from singer.kafka.embedded import EmbeddedCluster
 from singer.kafka.producer import ColumnarProducer
 from singer.kafka.properties import DEFAULTS
+from singer.kafka.traffic import Traffic
 
 Result = TypeVar("Result")
 
@@ -91,6 +92,7 @@ class Remembering:
         self.refusals: list[tuple[str, int, int]] = []
         self.breaks: list[tuple[int, str]] = []
         self.lines: list[str] = []
+        self.traffic: list[Traffic] = []
 
     def alive(self) -> None:
         self.acknowledgements += 1
@@ -109,6 +111,9 @@ class Remembering:
 
     def logged(self, level: int, facility: str, text: str) -> None:
         self.lines.append(text)
+
+    def measured(self, traffic: Traffic) -> None:
+        self.traffic.append(traffic)
 
 
 class Bootstrapped(Protocol):
