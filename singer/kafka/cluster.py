@@ -17,6 +17,7 @@ from singer.base.events import Emit, InternalError
 from singer.base.ports import Clock, Receipt, Route
 from singer.base.zone import Zone
 from singer.kafka import errors, topology
+from singer.kafka.connections import Connections
 from singer.kafka.embedded import EmbeddedCluster
 from singer.kafka.events import (
     ClientLeftBehind,
@@ -25,13 +26,14 @@ from singer.kafka.events import (
     ClusterDown,
     ClusterUp,
     Compressed,
+    ConnectionsCounted,
     ProducerBroken,
     ProducerNotReplaced,
     RequestRefused,
 )
 from singer.kafka.handle import Handle
 from singer.kafka.producer import ColumnarProducer
-from singer.kafka.properties import settings
+from singer.kafka.properties import is_tls, settings
 from singer.kafka.topologies import ASK_SECONDS, Topologies
 from singer.kafka.topology import Topology
 from singer.kafka.traffic import Traffic
@@ -251,6 +253,18 @@ class KafkaCluster:
             )
         )
 
+    def connected(self, connections: Connections) -> None:
+        """What became of connections."""
+        self._emit(
+            ConnectionsCounted(
+                cluster=self.name,
+                standing=connections.standing,
+                tried=connections.tried,
+                ended=connections.ended,
+                tls=is_tls(self._settings),
+            )
+        )
+
     # --- inside -----------------------------------------------------------------------------
 
     def _handle(self) -> Handle:
@@ -297,6 +311,8 @@ class KafkaCluster:
                 try:
                     await topology.probe(self._handle(), _PROBE_SECONDS)
                 except DeliveryError:
+                    # All addresses may be others now: begin anew with those that were given.
+                    self._handle().add_brokers(self._bootstrap)
                     if self._up:
                         backoff.reset()
                         self._down()

@@ -95,6 +95,10 @@ class Handle:
             pointer = self._topics[name] = rd.topic_new(self.pointer, name.encode(), None)
         return pointer
 
+    def add_brokers(self, addresses: str) -> None:
+        """Try these addresses as well (`host:port,...`); known ones make no difference."""
+        rd.brokers_add(self.pointer, addresses.encode())
+
     # --- events -----------------------------------------------------------------------------
 
     def _readable(self) -> None:
