@@ -13,9 +13,11 @@ from functools import partial
 
 import numpy as np
 
+from singer.base.backoff import Backoff
 from singer.base.batch import RecordBatch
 from singer.base.clock import SystemClock
 from singer.base.config import ClusterConfig, EmbeddedConfig
+from singer.base.errors import ClusterError
 from singer.base.events import discard
 from singer.base.zone import Zone
 from singer.kafka.cluster import KafkaCluster
@@ -46,7 +48,7 @@ async def returns(*, agents: int, outage_seconds: float) -> Returns:
     try:
         for cluster in clusters:
             await cluster.start()
-        await asyncio.gather(*(cluster.ready(_TOPIC) for cluster in clusters))
+        await asyncio.gather(*map(_ready, clusters))
         await asyncio.gather(*(cluster.send(_TOPIC, 0, _record()) for cluster in clusters))
         server.set_down()
         receipts = [cluster.send(_TOPIC, 0, _record()) for cluster in clusters]
@@ -63,6 +65,18 @@ async def returns(*, agents: int, outage_seconds: float) -> Returns:
     finally:
         await asyncio.gather(*(cluster.close() for cluster in clusters))
         server.close()
+
+
+async def _ready(cluster: KafkaCluster) -> None:
+    """As pipelines wait: all agents of a machine that start at once take their time."""
+    backoff = Backoff(0.1, 30.0)
+    while True:
+        try:
+            await cluster.ready(_TOPIC)
+        except ClusterError:
+            await asyncio.sleep(backoff.next())
+        else:
+            return
 
 
 def _note(moments: list[float], begun: float, _: object) -> None:
