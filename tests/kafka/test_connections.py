@@ -89,8 +89,14 @@ def test_at_rest_few_connections_are_held_and_nothing_is_asked(
                 await asyncio.sleep(0.1)  # not for a result: for `sticky` to move on
             assert len(used) >= most - 1
             await until(lambda: connections() <= 1, "idle ones are closed")
+            asked = -1
             server.track_requests()
-            await asyncio.sleep(3.0)  # not for a result: a rest
+            while asked != server.requests(API_METADATA):  # once for each that was closed
+                asked = server.requests(API_METADATA)
+                assert asked <= 5 * most
+                await asyncio.sleep(2.0)
+            server.track_requests()
+            await asyncio.sleep(3.0)  # not for a result: a rest, in which one is made anew
             assert connections() <= most
             assert server.requests(API_METADATA) == 0
         finally:
