@@ -26,6 +26,7 @@ from singer.base.events import Emit, InternalError
 from singer.base.ports import Clock, Receipt, Route
 from singer.base.zone import Zone
 from singer.kafka import errors, preflight, security, tokens, topology
+from singer.kafka.connections import Connections
 from singer.kafka.credentials import Credentials, Fingerprint
 from singer.kafka.embedded import EmbeddedCluster
 from singer.kafka.events import (
@@ -36,6 +37,7 @@ from singer.kafka.events import (
     ClusterDown,
     ClusterUp,
     Compressed,
+    ConnectionsCounted,
     CredentialsRenewed,
     CredentialsUnusable,
     ProducerBroken,
@@ -46,7 +48,7 @@ from singer.kafka.events import (
 from singer.kafka.handle import Handle
 from singer.kafka.preflight import Finding, Need
 from singer.kafka.producer import ColumnarProducer
-from singer.kafka.properties import settings
+from singer.kafka.properties import is_tls, settings
 from singer.kafka.security import Refusal
 from singer.kafka.threads import in_thread
 from singer.kafka.topologies import ASK_SECONDS, Topologies
@@ -373,6 +375,18 @@ class KafkaCluster:
             )
         )
 
+    def connected(self, connections: Connections) -> None:
+        """What became of connections."""
+        self._emit(
+            ConnectionsCounted(
+                cluster=self.name,
+                standing=connections.standing,
+                tried=connections.tried,
+                ended=connections.ended,
+                tls=is_tls(self._settings),
+            )
+        )
+
     # --- inside -----------------------------------------------------------------------------
 
     def _handle(self) -> Handle:
@@ -422,6 +436,8 @@ class KafkaCluster:
                 try:
                     await topology.probe(self._handle(), _PROBE_SECONDS)
                 except DeliveryError:
+                    # All addresses may be others now: begin anew with those that were given.
+                    self._handle().add_brokers(self._bootstrap)
                     if self._up and asked is self._producer:  # else its successor may be well
                         backoff.reset()
                         self._down()

@@ -362,6 +362,37 @@ class Compressed(_ClusterEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionsCounted(_ClusterEvent):
+    """How many connections to brokers stand, and how many were tried and ended since before."""
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+
+    standing: int
+    tried: int
+    ended: int
+    tls: bool  #: each attempt that reaches a broker is a handshake
+
+    def message(self) -> str:
+        """See Event."""
+        return (
+            f"cluster {self.cluster}: {self.standing} connections,"
+            f" {self.tried} tried, {self.ended} ended"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        return (
+            *self._count("singer_connects_total", self.tried),
+            *self._count("singer_disconnects_total", self.ended),
+            *self._count("singer_tls_handshakes_total", self.tried if self.tls else 0),
+        )
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """See Event."""
+        return (Gauge("singer_connections", self.standing, (("cluster", self.cluster),)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClientLog(_ClusterEvent):
     """A line of librdkafka's own log. `level` is syslog's: 3 is an error, 7 debugging."""
 

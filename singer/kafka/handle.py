@@ -111,7 +111,8 @@ class Handle:
 
     def add_brokers(self, addresses: str) -> None:
         """Make more brokers known, `host:port` with commas between; it forgets none."""
-        rd.brokers_add(self.pointer, addresses.encode())
+        if not self._closed:  # its pointer may lead nowhere any more
+            rd.brokers_add(self.pointer, addresses.encode())
 
     # --- events -----------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from singer.base.errors import (
 from singer.base.ports import Receipt, Route
 from singer.kafka import errors, headed
 from singer.kafka import librdkafka as rd
+from singer.kafka.connections import ConnectionMeter, Connections
 from singer.kafka.delivery import Lane, Sending
 from singer.kafka.error_table import ErrorClass
 from singer.kafka.handle import Handle
@@ -86,6 +87,10 @@ class Owner(Protocol):
 
     def measured(self, traffic: Traffic) -> None:
         """What was sent of a topic since the last time."""
+        ...
+
+    def connected(self, connections: Connections) -> None:
+        """How many connections stand, and what became of others since the last time."""
         ...
 
 
@@ -263,6 +268,10 @@ class ColumnarProducer:
         """See Owner."""
         self._owner.measured(traffic)
 
+    def connected(self, connections: Connections) -> None:
+        """See Owner."""
+        self._owner.connected(connections)
+
     def broken(self, code: int, reason: str) -> None:
         """A handle is broken, and with it the producer; what is under way settles as failed."""
         if self._fatal is None and not self._closed:
@@ -320,6 +329,7 @@ class _Channel:
         self._lanes: list[Lane] = []
         self._by_partition: dict[tuple[str, int], Lane] = {}
         self._meter = TrafficMeter()
+        self._connections = ConnectionMeter()
         self._make_room(_FIRST_ROWS)
         self.handle = Handle(settings, self, loop)
 
@@ -524,6 +534,7 @@ class _Channel:
         """See Listener."""
         for traffic in self._meter.read(statistics):
             self._producer.measured(traffic)
+        self._producer.connected(self._connections.read(statistics))
 
 
 def _address(array: Bytes | NDArray[np.void]) -> int:

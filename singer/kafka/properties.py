@@ -6,6 +6,7 @@ configuration loader shows the texts; `settings` is what a producer is made of.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -40,7 +41,13 @@ DEFAULTS: Final[Mapping[str, str]] = MappingProxyType(
         "socket.nagle.disable": "true",
         # Tens of thousands of agents: what they measure they show themselves.
         "enable.metrics.push": "false",
-        # What was sent of each topic, and how much smaller it had become.
+        # The agent asks: while data flows every minute or five, at once in trouble, never at rest.
+        "topic.metadata.refresh.interval.ms": "-1",
+        # By itself, librdkafka begins anew whenever no broker answers, and so forgets its back-off:
+        # 20 attempts a second for as long as an outage lasts, of every host. The cluster's own
+        # probe begins anew, ever more rarely.
+        "metadata.recovery.strategy": "none",
+        # What was sent of each topic, and how much smaller it had become; connections.
         "statistics.interval.ms": "60000",
     }
 )
@@ -210,13 +217,29 @@ def overlaid(below: Mapping[str, str], above: Mapping[str, str]) -> dict[str, st
     return {n: v for n, v in below.items() if _ALIASES.get(n, n) not in said} | dict(above)
 
 
+def is_tls(given: Mapping[str, str]) -> bool:
+    """Whether connections begin with a TLS handshake."""
+    return given.get("security.protocol", "").strip().lower() in ("ssl", "sasl_ssl")
+
+
+def _idle_ms(client_id: str) -> int:
+    """How long a connection is kept that nothing goes over: 310 to 345 s, by host.
+
+    `sticky` moves on, and brokers of earlier partitions are to be let go. At rest librdkafka keeps
+    one connection and asks for metadata whenever it is made anew: that has to be less often than
+    every 300 s, and before a balancer (350 s) or a broker (600 s) closes it unasked. By host,
+    because those that started together would otherwise do so together for as long as they rest.
+    """
+    return 310_000 + zlib.crc32(client_id.encode()) % 35_000
+
+
 def settings(config: ClusterConfig, *, bootstrap: str, client_id: str) -> dict[str, str]:
     """All properties of a cluster's producer. Raises InputError for those that are refused."""
     given = dict(config.properties)
     refused = refusals(given, allow_uncompressed=config.allow_uncompressed is not None)
     if refused:
         raise InputError(f"create producer for {config.name}: {'; '.join(refused.values())}")
-    merged = dict(DEFAULTS)
+    merged = {**DEFAULTS, "connections.max.idle.ms": str(_idle_ms(client_id))}
     canonical = {_ALIASES.get(name, name) for name in given}
     if not canonical & {"compression.type", "compression.level"}:
         merged["compression.level"] = _ZSTD_LEVEL

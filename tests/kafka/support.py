@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from singer.base.batch import Keys, RecordBatch
 from singer.base.config import EmbeddedConfig
+from singer.kafka.connections import Connections
 from singer.kafka.embedded import EmbeddedCluster
 from singer.kafka.producer import ColumnarProducer
 from singer.kafka.properties import DEFAULTS
@@ -93,6 +94,7 @@ class Remembering:
         self.breaks: list[tuple[int, str]] = []
         self.lines: list[str] = []
         self.traffic: list[Traffic] = []
+        self.connections: list[Connections] = []
 
     def alive(self) -> None:
         self.acknowledgements += 1
@@ -114,6 +116,9 @@ class Remembering:
 
     def measured(self, traffic: Traffic) -> None:
         self.traffic.append(traffic)
+
+    def connected(self, connections: Connections) -> None:
+        self.connections.append(connections)
 
 
 class Bootstrapped(Protocol):
