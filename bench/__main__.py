@@ -14,6 +14,7 @@ from bench.catchup import catch_up
 from bench.client import writings
 from bench.discovery import discovery
 from bench.fairness import fairness
+from bench.faults import faults
 from bench.framing import costs, framings
 from bench.idle import idle
 from bench.idle_many import idle_many
@@ -126,6 +127,10 @@ def fairness_1000(options: argparse.Namespace) -> str:
     return report.fairness_table(results, small=_scaled(1000, options))
 
 
+def faults_of_a_broker(options: argparse.Namespace) -> str:
+    return report.faults_table(faults(20.0 * min(1.0, options.scale)))
+
+
 def framing_alone(options: argparse.Namespace) -> str:  # noqa: ARG001
     return report.framing_table(framings(), costs())
 
@@ -155,6 +160,7 @@ WORKLOADS: dict[str, Callable[[argparse.Namespace], str]] = {
     "known": known_100000,
     "positions": positions_500000,
     "fairness": fairness_1000,
+    "faults": faults_of_a_broker,
     "client": client_library,
     "framing": framing_alone,
     "readers": readers_to_broker,
