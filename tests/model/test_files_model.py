@@ -501,6 +501,11 @@ class Files(RuleBasedStateMachine):
         writer.failing, writer.settled = True, settled
         self.write_to(self.world.path(name), lines)
         self.rig.run_for(0.01)
+        # What was sent behind a refused batch before the pipeline heard of that would arrive now,
+        # and again after its rewind: it is refused as well.
+        writer.settle()
+        self.rig.run_for(0.0)
+        writer.settle()
         writer.failing = False
         oracle.allow_arrived_since(before)
 
