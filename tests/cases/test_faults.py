@@ -225,7 +225,7 @@ def test_a_broker_takes_two_seconds_for_each_request(host: Host, seconds: float)
 
 
 #: What librdkafka waits for by default, in milliseconds. An outage of 6 s beside a hundredth of
-#: each is one of 10 minutes; but nothing above a time-out of 10 ms can be told from a busy machine.
+#: each is one of 10 minutes.
 _TIMEOUTS_MS: Final = {
     "socket.timeout.ms": 60_000,
     "request.timeout.ms": 30_000,
