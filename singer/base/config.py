@@ -160,6 +160,7 @@ class AgentConfig:
     max_deleted_files: int = 1024  #: deleted files read through what is open; more: see operations
     max_deleted_bytes: ByteSize = ByteSize(8 << 30)  #: disk space that deleted files may keep so
     forget_after: Seconds = Seconds(30 * 86400.0)  #: positions of files gone this long are dropped
+    registry: Path | None = None  #: YAML of the platform: clusters, topic URIs, properties
     decider_file: Path | None = None  #: JSON: name to percent, for `sample`; watched
     max_positions: int = 1_000_000  #: more than that: those of files gone longest are dropped
     dead_letters: DeadLetterConfig = field(default_factory=DeadLetterConfig)  #: see below
@@ -181,6 +182,7 @@ class ClusterConfig:
 
     name: str  #: the key in `clusters`
     bootstrap: tuple[str, ...] = ()  #: list of host:port; or the word `embedded`
+    bootstrap_file: Path | None = None  #: or a watched file that lists them, as lines or JSON
     embedded: EmbeddedConfig | None = None  #: details of `bootstrap: embedded`
     properties: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  #: of librdkafka
     allow_uncompressed: str | None = None  #: why `compression.type: none` is right here
@@ -189,6 +191,24 @@ class ClusterConfig:
     def is_embedded(self) -> bool:
         """Whether the cluster lives in this process, and its positions with it."""
         return self.embedded is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformConfig:
+    """One entry of the registry's `properties`: below what a cluster says itself."""
+
+    name: str  #: draws the hosts; another name draws others
+    percent: float = 100.0  #: of the hosts
+    properties: Mapping[str, str]  #: of librdkafka
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryConfig:
+    """What is kept of the registry that was read."""
+
+    path: str
+    digest: str  #: SHA-256 of the file
+    groups: tuple[str, ...]  #: the names of the `properties` that are for this host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,12 +237,21 @@ class PartitionerConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CreateConfig:
+    """How the agent makes a topic that is absent; `create: true` is short for `{}`."""
+
+    partitions: int | None = None  #: null: as the brokers' default says
+    replication_factor: int | None = None  #: null: as the brokers' default says
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationConfig:
     """One entry of a stream's `publish`: where the records go, with a position of its own."""
 
     name: str  #: positions are kept under it
     cluster: str  #: a key of `clusters`
-    topic: str  #: the Kafka topic; never created by the agent, except embedded
+    topic: str  #: the Kafka topic; or a topic URI, which names the cluster too
+    create: CreateConfig | None = None  #: make the topic if absent: true | false | a mapping
     shadow: bool = False  #: a second copy, that never delays a primary
     partitioner: PartitionerConfig = field(default_factory=PartitionerConfig)  #: see below
 
@@ -501,3 +530,4 @@ class Config:
     agent: AgentConfig = field(default_factory=AgentConfig)  #: the process on this host
     clusters: Mapping[str, ClusterConfig]  #: the Kafka clusters by name
     streams: tuple[StreamConfig, ...]  #: what is read, and where it goes
+    registry: RegistryConfig | None = None  #: where clusters and properties came from as well

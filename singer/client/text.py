@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from singer.client.logfile import LogFile
@@ -17,6 +18,7 @@ class TextLogger:
 
     def __init__(self, path: str | os.PathLike[str], **options: Any) -> None:
         self.file = LogFile(path, **options)
+        self._end_line()
 
     def log(self, line: str | bytes) -> None:
         """Write one record. Raises LogFullError, OSError."""
@@ -33,6 +35,14 @@ class TextLogger:
     def close(self) -> None:
         """Write no more."""
         self.file.close()
+
+    def _end_line(self) -> None:
+        """What somebody was writing when he was killed is a line of its own, not part of ours."""
+        with suppress(OSError), open(self.file.path, "rb") as file:  # empty, or not for us to read
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                with self.file.lock:
+                    self.file.append(b"\n")
 
 
 def _line(line: str | bytes) -> bytes:

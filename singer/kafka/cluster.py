@@ -11,12 +11,12 @@ from typing import Final
 
 from singer.base.backoff import Backoff
 from singer.base.batch import RecordBatch
-from singer.base.config import ClusterConfig
+from singer.base.config import ClusterConfig, CreateConfig
 from singer.base.errors import ClusterError, DeliveryError, FatalProducerError
 from singer.base.events import Emit, InternalError
 from singer.base.ports import Clock, Receipt, Route
 from singer.base.zone import Zone
-from singer.kafka import errors, topology
+from singer.kafka import errors, preflight, topology
 from singer.kafka.embedded import EmbeddedCluster
 from singer.kafka.events import (
     ClientLeftBehind,
@@ -26,9 +26,11 @@ from singer.kafka.events import (
     ClusterUp,
     ProducerBroken,
     ProducerNotReplaced,
+    ProducerRetired,
     RequestRefused,
 )
 from singer.kafka.handle import Handle
+from singer.kafka.preflight import Finding, Need
 from singer.kafka.producer import ColumnarProducer
 from singer.kafka.properties import settings
 from singer.kafka.topologies import ASK_SECONDS, Topologies
@@ -160,6 +162,15 @@ class KafkaCluster:
         self._topologies.sent(topic)
         return self._producer.produce(topic, route, batch)
 
+    def may_create(self, topic: str, how: CreateConfig) -> None:
+        """The topic is created where it is absent; others never are."""
+        self._topologies.may_create(topic, how)
+
+    async def preflight(self, needs: tuple[Need, ...]) -> tuple[Finding, ...]:
+        """What is not as these topics need it. Raises DeliveryError without an answer."""
+        facts = await preflight.examine(self._handle(), needs, ASK_SECONDS)
+        return preflight.judge(self.name, needs, facts, self.zone.names)
+
     @property
     def is_up(self) -> bool | None:
         """Whether a broker answers; None until that is known."""
@@ -175,6 +186,24 @@ class KafkaCluster:
     def zone_changed(self) -> None:
         """This host's zone has other names now."""
         self._topologies.zone_changed()
+
+    def relocate(self, bootstrap: str) -> None:
+        """The brokers are found at these addresses now, `host:port` with commas between.
+
+        While some address stays and the cluster answers, the living producer is told the new ones.
+        Else this may be another cluster, where the numbers of an idempotent producer could be
+        those of somebody else, whose records ours would be taken for: a new producer.
+        """
+        before, now = set(self._bootstrap.split(",")), set(bootstrap.split(","))
+        self._bootstrap = self._settings["bootstrap.servers"] = bootstrap
+        if now == before or not bootstrap:
+            return
+        if now & before and self._up:
+            if new := now - before:
+                self.producer.add_brokers(",".join(sorted(new)))
+            return
+        self._topologies.relocate(bootstrap)
+        self._retire(f"the brokers are at {bootstrap} now")
 
     # --- what the producer says (Owner) -----------------------------------------------------
 
@@ -219,6 +248,15 @@ class KafkaCluster:
             return
         cause = f"{reason}{errors.advise(code)}"
         self._emit(ProducerBroken(cluster=self.name, cause=cause))
+        if self._replacing is None:
+            self._replacing = asyncio.get_running_loop().create_task(self._replace())
+
+    def _retire(self, reason: str) -> None:
+        """Replace a producer that is sound, because its settings are those of before."""
+        if self._closed or self._producer is None:
+            return
+        self._producer.retire(reason)
+        self._emit(ProducerRetired(cluster=self.name, cause=reason))
         if self._replacing is None:
             self._replacing = asyncio.get_running_loop().create_task(self._replace())
 
@@ -299,7 +337,8 @@ class KafkaCluster:
             delay_seconds = self._replace_backoff.next()
             while self._producer is old and not self._closed:
                 try:
-                    await old.settle()
+                    # Who does not answer will not do so in a while either.
+                    await old.settle() if self._up else await old.settle(0.0)
                     if not await old.close(_CLOSE_SECONDS):
                         self._emit(ClientLeftBehind(cluster=self.name, seconds=_CLOSE_SECONDS))
                     await asyncio.sleep(delay_seconds)

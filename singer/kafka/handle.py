@@ -35,6 +35,15 @@ _FLUSH_SLICE_MS: Final = 200
 _END_AGAIN_SECONDS: Final = 1.0
 
 
+#: What admin requests are answered with.
+_ANSWERS: Final = (
+    rd.EVENT_CREATE_TOPICS,
+    rd.EVENT_DESCRIBE_CONFIGS,
+    rd.EVENT_DESCRIBE_TOPICS,
+    rd.EVENT_DESCRIBE_CLUSTER,
+)
+
+
 class Listener(Protocol):
     """Hears a handle's events; called on the loop, must not raise or block."""
 
@@ -91,6 +100,10 @@ class Handle:
             pointer = self._topics[name] = rd.topic_new(self.pointer, name.encode(), None)
         return pointer
 
+    def add_brokers(self, addresses: str) -> None:
+        """Make more brokers known, `host:port` with commas between; it forgets none."""
+        rd.brokers_add(self.pointer, addresses.encode())
+
     # --- events -----------------------------------------------------------------------------
 
     def _readable(self) -> None:
@@ -122,7 +135,7 @@ class Handle:
             facility, text, level = ctypes.c_char_p(), ctypes.c_char_p(), ctypes.c_int()
             rd.event_log(event, ctypes.byref(facility), ctypes.byref(text), ctypes.byref(level))
             self._listener.logged(level.value, _text(facility.value), _text(text.value))
-        elif kind in (rd.EVENT_DESCRIBE_TOPICS, rd.EVENT_DESCRIBE_CLUSTER):
+        elif kind in _ANSWERS:
             answer = self._answers.pop(rd.event_opaque(event) or 0, None)
             if answer is not None:
                 answer(event)

@@ -67,8 +67,14 @@ ADMIN_OP_ANY: Final = 0
 EVENT_DR: Final = 0x1
 EVENT_LOG: Final = 0x4
 EVENT_ERROR: Final = 0x8
+EVENT_CREATE_TOPICS: Final = 100
+EVENT_DESCRIBE_CONFIGS: Final = 104
 EVENT_DESCRIBE_TOPICS: Final = 0x100000
 EVENT_DESCRIBE_CLUSTER: Final = 0x200000
+
+RESOURCE_TOPIC: Final = 2
+ACL_ALL: Final = 2
+ACL_WRITE: Final = 4
 
 #: Room for librdkafka's error texts.
 ERRSTR_BYTES: Final = 512
@@ -187,6 +193,7 @@ destroy_flags = _work("destroy_flags", None, c_void_p, c_int)
 set_log_queue = _work("set_log_queue", c_int, c_void_p, c_void_p)
 topic_new = _work("topic_new", c_void_p, c_void_p, c_char_p, c_void_p)
 topic_destroy = _work("topic_destroy", None, c_void_p)
+brokers_add = _work("brokers_add", c_int, c_void_p, c_char_p)
 fatal_error = _brief("fatal_error", c_int, c_void_p, c_char_p, c_size_t)
 test_fatal_error = _work("test_fatal_error", c_int, c_void_p, c_int, c_char_p)
 outq_len = _brief("outq_len", c_int, c_void_p)
@@ -249,6 +256,45 @@ event_describe_cluster_result = _brief("event_DescribeCluster_result", c_void_p,
 describe_cluster_result_nodes = _brief(
     "DescribeCluster_result_nodes", POINTER(c_void_p), c_void_p, POINTER(c_size_t)
 )
+admin_options_set_include_authorized_operations = _brief(
+    "AdminOptions_set_include_authorized_operations", c_void_p, c_void_p, c_int
+)
+topic_description_name = _brief("TopicDescription_name", c_char_p, c_void_p)
+topic_description_authorized_operations = _brief(
+    "TopicDescription_authorized_operations", POINTER(c_int), c_void_p, POINTER(c_size_t)
+)
+partition_info_replicas = _brief(
+    "TopicPartitionInfo_replicas", POINTER(c_void_p), c_void_p, POINTER(c_size_t)
+)
+config_resource_new = _brief("ConfigResource_new", c_void_p, c_int, c_char_p)
+config_resource_destroy_array = _brief(
+    "ConfigResource_destroy_array", None, POINTER(c_void_p), c_size_t
+)
+describe_configs = _work(
+    "DescribeConfigs", None, c_void_p, POINTER(c_void_p), c_size_t, c_void_p, c_void_p
+)
+event_describe_configs_result = _brief("event_DescribeConfigs_result", c_void_p, c_void_p)
+describe_configs_result_resources = _brief(
+    "DescribeConfigs_result_resources", POINTER(c_void_p), c_void_p, POINTER(c_size_t)
+)
+config_resource_error = _brief("ConfigResource_error", c_int, c_void_p)
+config_resource_name = _brief("ConfigResource_name", c_char_p, c_void_p)
+config_resource_configs = _brief(
+    "ConfigResource_configs", POINTER(c_void_p), c_void_p, POINTER(c_size_t)
+)
+config_entry_name = _brief("ConfigEntry_name", c_char_p, c_void_p)
+config_entry_value = _brief("ConfigEntry_value", c_char_p, c_void_p)
+new_topic_new = _brief("NewTopic_new", c_void_p, c_char_p, c_int, c_int, c_char_p, c_size_t)
+new_topic_destroy = _brief("NewTopic_destroy", None, c_void_p)
+create_topics = _work(
+    "CreateTopics", None, c_void_p, POINTER(c_void_p), c_size_t, c_void_p, c_void_p
+)
+event_create_topics_result = _brief("event_CreateTopics_result", c_void_p, c_void_p)
+create_topics_result_topics = _brief(
+    "CreateTopics_result_topics", POINTER(c_void_p), c_void_p, POINTER(c_size_t)
+)
+topic_result_error = _brief("topic_result_error", c_int, c_void_p)
+topic_result_error_string = _brief("topic_result_error_string", c_char_p, c_void_p)
 node_id = _brief("Node_id", c_int, c_void_p)
 node_rack = _brief("Node_rack", c_char_p, c_void_p)
 

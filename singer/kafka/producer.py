@@ -31,7 +31,7 @@ from singer.base.ports import Receipt, Route
 from singer.kafka import errors
 from singer.kafka import librdkafka as rd
 from singer.kafka.delivery import Lane, Sending
-from singer.kafka.errors import ErrorClass
+from singer.kafka.error_table import ErrorClass
 from singer.kafka.handle import Handle
 from singer.kafka.properties import QUARANTINE
 
@@ -121,7 +121,9 @@ class ColumnarProducer:
         receipt: Receipt = self._loop.create_future()
         if self._fatal is not None or self._closed:
             code, reason = self._fatal or (errors.FATAL, "the producer is closed")
-            receipt.set_exception(FatalProducerError(f"produce to {topic}: {reason} ({code})"))
+            receipt.set_exception(
+                FatalProducerError(f"produce to {topic}: {reason} ({code})", code=errors.name(code))
+            )
             return receipt
         sending = Sending(topic, batch, receipt, self._finished)
         if not self._live:
@@ -151,12 +153,21 @@ class ColumnarProducer:
                     await self._idle.wait()
         return True
 
-    async def settle(self) -> None:
+    def add_brokers(self, addresses: str) -> None:
+        """Make more brokers of this cluster known, `host:port` with commas between."""
+        for channel in self._channels():
+            channel.handle.add_brokers(addresses)
+
+    def retire(self, reason: str) -> None:
+        """Take no more batches, as if it were broken: its owner is going to replace it."""
+        self._fatal = self._fatal or (errors.FATAL, reason)
+
+    async def settle(self, patience_seconds: float = _SETTLE_SECONDS) -> None:
         """Let what is under way on a broken producer come to its end, then push it there."""
-        for _ in range(2):
+        for seconds in (patience_seconds, _SETTLE_SECONDS):
             with contextlib.suppress(TimeoutError):
                 # Not `wait_for`: before Python 3.12 it can swallow that we are cancelled.
-                async with asyncio.timeout(_SETTLE_SECONDS):
+                async with asyncio.timeout(seconds):
                     await self._idle.wait()
                 return
             for channel in self._channels():
@@ -176,7 +187,8 @@ class ColumnarProducer:
             for sending in self._live:
                 if not sending.receipt.done():
                     reason = f"produce to {sending.topic}: {self._fatal[1]}"
-                    sending.receipt.set_exception(FatalProducerError(reason))
+                    name = errors.name(self._fatal[0])
+                    sending.receipt.set_exception(FatalProducerError(reason, code=name))
         self._live.clear()
         self._idle.set()
         return all(done)
@@ -242,7 +254,10 @@ class ColumnarProducer:
             self.broken(code, errors.describe(code))
         if self._fatal is not None:  # the purge of its queue is a consequence, not the cause
             reason = f"produce to {sending.topic}: {self._fatal[1]}"
-            sending.fail(rows, lambda settled: FatalProducerError(reason, settled=settled))
+            name = errors.name(self._fatal[0])
+            sending.fail(
+                rows, lambda settled: FatalProducerError(reason, settled=settled, code=name)
+            )
             return
         step = f"produce to {sending.topic}"
         sending.fail(rows, lambda settled: errors.failure(step, code, settled=settled))

@@ -162,6 +162,20 @@ def assign(conf: int, name: str, value: str) -> str:
     return "" if answer == rd.CONF_OK else text.value.decode(errors="replace")
 
 
+def compression(given: Mapping[str, str]) -> str:
+    """The codec of a producer with these properties."""
+    codecs = (v for n, v in given.items() if _ALIASES.get(n, n) == "compression.type")
+    return next(codecs, DEFAULTS["compression.type"])
+
+
+def overlaid(below: Mapping[str, str], above: Mapping[str, str]) -> dict[str, str]:
+    """The properties of both; those `above` hold, under whatever name they are said."""
+    said = {_ALIASES.get(name, name) for name in above}
+    if "compression.type" in said:  # the level of one codec is none of another
+        said.add("compression.level")
+    return {n: v for n, v in below.items() if _ALIASES.get(n, n) not in said} | dict(above)
+
+
 def settings(config: ClusterConfig, *, bootstrap: str, client_id: str) -> dict[str, str]:
     """All properties of a cluster's producer. Raises InputError for those that are refused."""
     given = dict(config.properties)

@@ -43,11 +43,20 @@ _JVM: Final = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xsha
 
 
 class KafkaCluster:
-    """Three brokers; `start_all` and `close` frame its life."""
+    """Three brokers, or fewer; `start_all` and `close` frame its life."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(
+        self,
+        directory: str,
+        *,
+        brokers: int = len(RACKS),
+        properties: Mapping[str, object] | None = None,
+    ) -> None:
+        """`properties` are of the brokers, above those of here."""
         self.directory = directory
-        self._ports = _free_ports(2 * len(RACKS))
+        self._given = dict(properties or {})
+        self._size = brokers
+        self._ports = _free_ports(2 * brokers)
         self._brokers: dict[int, subprocess.Popen[bytes]] = {}
         self._admin: AdminClient | None = None
         self._names = itertools.count(1)
@@ -56,7 +65,7 @@ class KafkaCluster:
 
     @property
     def broker_ids(self) -> range:
-        return range(1, len(RACKS) + 1)
+        return range(1, self._size + 1)
 
     @property
     def bootstrap(self) -> str:
@@ -72,9 +81,9 @@ class KafkaCluster:
             self._spawn(broker)
         for broker in self.broker_ids:
             self._await_member(broker)
-        probe = self.create_topic("probe", partitions=1)
+        probe = self.create_topic("probe", partitions=1, replication_factor=self._size)
         wait_until(
-            lambda: len(self.replicas_in_sync(probe).get(0, ())) == len(RACKS),
+            lambda: len(self.replicas_in_sync(probe).get(0, ())) == self._size,
             START_SECONDS,
             self._tails,
         )
@@ -330,6 +339,7 @@ class KafkaCluster:
                 "num.network.threads": 2,
                 "num.io.threads": 2,
                 "log.cleaner.dedupe.buffer.size": 2 << 20,
+                **self._given,
             }.items()
         )
 
