@@ -14,6 +14,7 @@ from bench.catchup import catch_up
 from bench.client import writings
 from bench.discovery import discovery
 from bench.fairness import fairness
+from bench.faults import faults
 from bench.fleet_host import PARTITIONS as FLEET_PARTITIONS
 from bench.fleet_host import WAYS, ZONES, fleet_host
 from bench.framing import costs, framings
@@ -143,6 +144,10 @@ def sending(options: argparse.Namespace) -> str:
     return report.sending_table(result)
 
 
+def faults_of_a_broker(options: argparse.Namespace) -> str:
+    return report.faults_table(faults(20.0 * min(1.0, options.scale)))
+
+
 def framing_alone(options: argparse.Namespace) -> str:  # noqa: ARG001
     return report.framing_table(framings(), costs())
 
@@ -174,6 +179,7 @@ WORKLOADS: dict[str, Callable[[argparse.Namespace], str]] = {
     "fairness": fairness_1000,
     "fleet-host": fleet_hosts,
     "sending": sending,
+    "faults": faults_of_a_broker,
     "client": client_library,
     "framing": framing_alone,
     "readers": readers_to_broker,

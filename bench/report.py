@@ -18,6 +18,7 @@ from bench.catchup import CatchUp
 from bench.client import Writing
 from bench.discovery import Discovery
 from bench.fairness import Fairness
+from bench.faults import Fault
 from bench.fleet_host import FILES, LINE_BYTES, LINES_PER_SECOND, ZONES, FleetHost
 from bench.fleet_host import PARTITIONS as FLEET_PARTITIONS
 from bench.framing import Cost, Framing
@@ -209,6 +210,22 @@ def fairness_table(results: Sequence[Fairness], *, small: int) -> str:
         for each in results
     ]
     return f"{head}\n\n{_table(columns, rows)}"
+
+
+def faults_table(faults: Sequence[Fault]) -> str:
+    """What is left of the rate of streams whose brokers are well."""
+    head = "Three streams of 4 MiB/s, each to a broker of its own; one broker has a fault. "
+    head += "The rate of the other two. To hold: 0.95 of what it was."
+    rows = [
+        (
+            each.name,
+            f"{each.before_bytes_per_second / 1e6:.1f}",
+            f"{each.during_bytes_per_second / 1e6:.1f}",
+            f"{each.kept:.2f}",
+        )
+        for each in faults
+    ]
+    return f"{head}\n\n{_table(('the broker', 'MB/s before', 'MB/s during', 'kept'), rows)}"
 
 
 def framing_table(framings: Sequence[Framing], costs: Sequence[Cost]) -> str:

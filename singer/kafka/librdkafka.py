@@ -343,6 +343,10 @@ mock_broker_set_up = _work("mock_broker_set_up", c_int, c_void_p, c_int32)
 mock_push_request_errors_array = _work(
     "mock_push_request_errors_array", None, c_void_p, c_int16, c_size_t, POINTER(c_int)
 )
+#: Variadic in C, for pairs of an error and a delay in ms: here always one pair.
+mock_broker_push_request_error_rtts = _work(
+    "mock_broker_push_request_error_rtts", c_int, c_void_p, c_int32, c_int16, c_size_t, c_int, c_int
+)
 mock_topic_create = _work("mock_topic_create", c_int, c_void_p, c_char_p, c_int, c_int)
 mock_partition_set_leader = _work(
     "mock_partition_set_leader", c_int, c_void_p, c_char_p, c_int32, c_int32
