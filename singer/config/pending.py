@@ -44,19 +44,10 @@ PENDING: Final[Mapping[type, Mapping[str, Pending]]] = MappingProxyType(
             "admin_socket": Pending(meaning="socket for `singer status` and others"),
         },
         ClusterConfig: {
-            "bootstrap_file": Pending(
-                meaning="a watched file that names the brokers",
-                refusal="no broker is known; use bootstrap",
-            ),
             "catch_up": Pending(meaning="{max_bytes_per_second, order} after an outage"),
         },
         DestinationConfig: {
             "max_lag": Pending(meaning="how far a shadow may fall behind before it skips"),
-            "create": Pending(
-                meaning="create the topic if it is absent",
-                neutral="false",
-                choices=("true", "false"),
-            ),
         },
     }
 )

@@ -22,18 +22,24 @@ from singer.base.config import (
     ClusterConfig,
     Config,
     ContainerReaderConfig,
+    CreateConfig,
     DeadLetterConfig,
     DestinationConfig,
     EmbeddedConfig,
     EnvelopeConfig,
     FramesReaderConfig,
     Glob,
+    HeadersConfig,
     LimitConfig,
+    LingerConfig,
     LocalConfig,
+    MskIamConfig,
     MultilineReaderConfig,
+    OAuthConfig,
     PartitionerConfig,
     Path,
     PatternConfig,
+    PlatformConfig,
     PrefixConfig,
     ProtobufReaderConfig,
     ReaderConfig,
@@ -66,7 +72,11 @@ agent:
 clusters:
   main:
     bootstrap: [kafka-1:9092, kafka-2:9092]
-    properties: {security.protocol: SASL_SSL, sasl.password: "${file:/etc/singer/secret}"}
+    properties:
+      security.protocol: SASL_SSL
+      sasl.mechanism: SCRAM-SHA-512
+      sasl.username: singer
+      sasl.password: "${file:/etc/singer/secret}"
 streams:
   - name: access
     paths: [/var/log/nginx/access.log, "/srv/*/logs/access*.log"]
@@ -97,7 +107,10 @@ _SECTIONS: Final[tuple[tuple[str, type], ...]] = (
     ("agent", AgentConfig),
     ("agent.dead_letters", DeadLetterConfig),
     ("clusters.NAME", ClusterConfig),
+    ("clusters.NAME.oauth", OAuthConfig),
+    ("clusters.NAME.oauth.msk_iam", MskIamConfig),
     ("clusters.NAME.embedded", EmbeddedConfig),
+    ("registry: properties[]", PlatformConfig),
     ("streams[]", StreamConfig),
     ("streams[].reader", ReaderConfig),
     ("streams[].reader: text", TextReaderConfig),
@@ -114,9 +127,12 @@ _SECTIONS: Final[tuple[tuple[str, type], ...]] = (
     ("streams[].transforms[].prefix", PrefixConfig),
     ("streams[].transforms[].envelope", EnvelopeConfig),
     ("streams[].limit", LimitConfig),
+    ("streams[].linger", LingerConfig),
     ("streams[].publish[]", DestinationConfig),
+    ("streams[].publish[].create", CreateConfig),
     ("streams[].publish[].partitioner", PartitionerConfig),
     ("streams[].publish[].partitioner.local", LocalConfig),
+    ("streams[].publish[].headers", HeadersConfig),
 )
 
 #: Defaults that the loader gives, not the dataclass.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from singer.base.config import Secret
@@ -26,10 +27,9 @@ def expand(text: str, base_dir: str, environ: Mapping[str, str]) -> str:
     one trailing newline; relative to `base_dir`), `$${...}` the literal `${...}`. Raises
     ValueError, whose message names the variable or file and never a value.
     """
-    secret = False
+    files: list[str] = []
 
     def replace(match: re.Match[str]) -> str:
-        nonlocal secret
         escaped, inner = match.groups()
         if escaped:
             return match[0][1:]
@@ -39,15 +39,18 @@ def expand(text: str, base_dir: str, environ: Mapping[str, str]) -> str:
                 raise ValueError(f"environment variable {name} is not set")
             return environ[name]
         if scheme == "file" and name:
-            secret = True
-            return _contents(os.path.join(base_dir, name))
+            files.append(os.path.join(base_dir, name))
+            return _contents(files[-1])
         raise ValueError(
             f"${{{inner}}} is no substitution: known are ${{env:NAME}} and ${{file:PATH}}; "
             f"write $${{{inner}}} for the text itself"
         )
 
     expanded = _PATTERN.sub(replace, text)
-    return Secret(expanded) if secret else expanded
+    if not files:
+        return expanded
+    again = partial(expand, text, base_dir, environ)
+    return Secret(expanded, files=tuple(files), again=again)
 
 
 def _contents(path: str) -> str:

@@ -1,40 +1,61 @@
 """One Kafka cluster as the agent sees it: a producer for all streams, and its topics.
 
-Owns the producer's life (it is replaced after a fatal error), whether the cluster answers, and
-the cluster's topologies. Loop thread only; nothing here blocks.
+Owns the producer's life (it is replaced after a fatal error, and when its certificates or
+passwords changed), whether the cluster answers, and the cluster's topologies. Loop thread only;
+nothing here blocks.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from functools import partial
 from typing import Final
 
 from singer.base.backoff import Backoff
 from singer.base.batch import RecordBatch
-from singer.base.config import ClusterConfig
-from singer.base.errors import ClusterError, DeliveryError, FatalProducerError
+from singer.base.config import ClusterConfig, CreateConfig
+from singer.base.errors import (
+    ClusterError,
+    DeliveryError,
+    FatalProducerError,
+    InputError,
+    SingerError,
+)
 from singer.base.events import Emit, InternalError
 from singer.base.ports import Clock, PositionKeeper, Progress, Receipt, Route
 from singer.base.position import Position
 from singer.base.zone import Zone
-from singer.kafka import errors, topology
+from singer.kafka import errors, preflight, security, tokens, topology
 from singer.kafka.committed import PositionsTopic
+from singer.kafka.connections import Connections
+from singer.kafka.credentials import Credentials, Fingerprint
 from singer.kafka.embedded import EmbeddedCluster
 from singer.kafka.events import (
+    BrokerRefuses,
     ClientLeftBehind,
     ClientLog,
     ClientWarning,
     ClusterDown,
     ClusterUp,
+    Compressed,
+    ConnectionsCounted,
+    CredentialsRenewed,
+    CredentialsUnusable,
     ProducerBroken,
     ProducerNotReplaced,
+    ProducerRetired,
     RequestRefused,
 )
 from singer.kafka.handle import Handle
+from singer.kafka.preflight import Finding, Need
 from singer.kafka.producer import ColumnarProducer
-from singer.kafka.properties import settings
+from singer.kafka.properties import is_tls, settings
+from singer.kafka.security import Refusal
+from singer.kafka.threads import in_thread
 from singer.kafka.topologies import ASK_SECONDS, Topologies
 from singer.kafka.topology import Topology
+from singer.kafka.traffic import Traffic
 from singer.kafka.transactions import Transactions
 
 #: How often it is looked whether something has to be asked.
@@ -56,6 +77,24 @@ _CLOSE_SECONDS: Final = 5.0
 #: long one has to live to count as sound.
 _REPLACE_BACKOFF_SECONDS: Final = (0.1, 60.0)
 _SOUND_SECONDS: Final = 120.0
+
+#: How often files with certificates and passwords are looked at, and how soon when a broker
+#: refuses us or they changed.
+_FILES_SECONDS: Final = 3.0
+_FILES_SOON_SECONDS: Final = 1.0
+
+#: Between two tokens of which a broker did not like the first: the first wait and the longest.
+_TOKEN_BACKOFF_SECONDS: Final = (1.0, 60.0)
+
+#: How long what is under way may take before a producer with new certificates takes over.
+_HANDOVER_SECONDS: Final = 10.0
+
+#: How long a refusal waits for the news that all brokers are down, which then tells it too, and
+#: after how long the same one is told again.
+_REFUSAL_SECONDS: Final = 0.5
+_REFUSAL_AGAIN_SECONDS: Final = 600.0
+
+_NO_ANSWER: Final = "no broker answers"
 
 
 class KafkaCluster:
@@ -86,6 +125,8 @@ class KafkaCluster:
         self.clock = clock
         self._bootstrap = bootstrap
         self._settings = settings(config, bootstrap=bootstrap, client_id=client_id, agent_id=host)
+        self._credentials = Credentials(self._settings)
+        self._tokens = None if config.oauth is None else tokens.source(config.oauth)
         self._config = config
         self._keeper = keeper
         self._transactions: Transactions | None = None
@@ -101,14 +142,29 @@ class KafkaCluster:
             answered=self.alive,
             create=embedded.create_topic if embedded is not None else None,
         )
+        self._publishers: dict[str, tuple[tuple[str, str], ...]] = {}
         self._up: bool | None = None
-        self._cause = "no broker answers"
+        self._cause = _NO_ANSWER
         self._watching: asyncio.Task[None] | None = None
         self._probing: asyncio.Task[None] | None = None
         self._replacing: asyncio.Task[None] | None = None
         self._replace_backoff = Backoff(*_REPLACE_BACKOFF_SECONDS)
         self._replaced = clock.monotonic()
         self._obstacle = ""
+        #: What the files looked like that are in use, and at the last look.
+        self._in_use: Fingerprint = ()
+        self._seen: Fingerprint = ()
+        self._look_at = 0.0
+        self._token_at = 0.0
+        self._token_backoff = Backoff(*_TOKEN_BACKOFF_SECONDS)
+        self._renewing: asyncio.Task[None] | None = None
+        #: The producer that takes over, and what waits for it; None: nothing is handed over.
+        self._next: ColumnarProducer | None = None
+        self._held: list[tuple[str, Route, RecordBatch, Receipt]] | None = None
+        #: By kind when each refusal was heard that was told, or is about to be.
+        self._refusals: dict[str, float] = {}
+        self._telling = 0
+        self._brief: set[asyncio.Task[None]] = set()
         self._closed = False
 
     # --- life -------------------------------------------------------------------------------
@@ -116,17 +172,26 @@ class KafkaCluster:
     async def start(self) -> None:
         """Make the producer. Does not wait for the cluster, which may be down.
 
-        Raises InputError where librdkafka does not take the properties, ClusterError without
+        Nor for certificates that are missing or broken now, which may be mended. Raises
+        InputError where librdkafka does not take the properties, ClusterError without
         descriptors.
         """
-        self._producer = self._new_producer()
+        loop = asyncio.get_running_loop()
+        try:
+            self._producer = await self._make()
+        except InputError as error:
+            if not self._credentials.files:
+                raise
+            self._not_replaced(error, self._replace_backoff.next())
+            self._replacing = loop.create_task(self._replace())
         if self._keeper is not None:
             self._transactions = Transactions(
                 cluster=self.name,
                 topic=PositionsTopic(
                     topic=self._config.positions_topic,
                     agent_id=self.host,
-                    settings=self._settings,
+                    settings=lambda: self._settings,
+                    token=None if self._tokens is None else self._tokens.fetch,
                 ),
                 keeper=self._keeper,
                 producer=lambda: self.producer,
@@ -134,35 +199,48 @@ class KafkaCluster:
                 emit=self._emit,
             )
             self._transactions.start()
-        self._watching = asyncio.get_running_loop().create_task(self._watch())
+        self._look_at = loop.time() + _FILES_SECONDS
+        self._watching = loop.create_task(self._watch())
 
     async def drain(self, deadline_seconds: float) -> bool:
         """Send what lingers and wait for the answers; True when nothing is under way any more."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + deadline_seconds
+        if self._held is not None and self._renewing is not None:
+            await asyncio.wait((self._renewing,), timeout=deadline_seconds)
         if self._producer is None:
             return True
         if self._transactions is not None:
             return await self._transactions.drain(deadline_seconds)
-        return await self._producer.drain(deadline_seconds)
+        return await self._producer.drain(max(0.0, ends - loop.time()))
 
     async def close(self) -> None:
         """End the producer; what is under way may be lost and its receipts never complete."""
         self._closed = True
-        tasks = [t for t in (self._watching, self._probing, self._replacing) if t is not None]
+        life = (self._watching, self._probing, self._replacing, self._renewing)
+        tasks = [*self._brief, *(task for task in life if task is not None)]
         for task in tasks:
             task.cancel()
         self._topologies.close()
         if self._transactions is not None:
             await self._transactions.close()
         await asyncio.gather(*tasks, return_exceptions=True)
-        producer, self._producer = self._producer, None
-        if producer is not None and not await producer.close(_CLOSE_SECONDS):
-            self._emit(ClientLeftBehind(cluster=self.name, seconds=_CLOSE_SECONDS))
+        producers = (self._producer, self._next)
+        self._producer = self._next = None
+        for producer in producers:
+            if producer is not None:
+                await self._end(producer)
 
     # --- what writers use -------------------------------------------------------------------
 
     def topology(self, topic: str, *, local: bool = False) -> Topology:
         """The topic's topology, shared by all its writers; known once `ready` returned."""
         return self._topologies.use(topic, local=local)
+
+    def published(self, topic: str, stream: str, destination: str) -> None:
+        """A destination of a stream goes to the topic: what is measured of it is theirs."""
+        known = self._publishers.get(topic, ())
+        self._publishers[topic] = tuple(dict.fromkeys((*known, (stream, destination))))
 
     async def ready(self, topic: str) -> None:
         """Return once batches for the topic can be routed and sent.
@@ -190,7 +268,20 @@ class KafkaCluster:
         self._topologies.sent(topic)
         if self._transactions is not None and progress is not None:
             return self._transactions.send(topic, route, batch, progress)
+        if self._held is not None:
+            held: Receipt = asyncio.get_running_loop().create_future()
+            self._held.append((topic, route, batch, held))
+            return held
         return self._producer.produce(topic, route, batch)
+
+    def may_create(self, topic: str, how: CreateConfig) -> None:
+        """The topic is created where it is absent; others never are."""
+        self._topologies.may_create(topic, how)
+
+    async def preflight(self, needs: tuple[Need, ...]) -> tuple[Finding, ...]:
+        """What is not as these topics need it. Raises DeliveryError without an answer."""
+        facts = await preflight.examine(self._handle(), needs, ASK_SECONDS)
+        return preflight.judge(self.name, needs, facts, self.zone.names)
 
     @property
     def transactional(self) -> bool:
@@ -222,6 +313,24 @@ class KafkaCluster:
         """This host's zone has other names now."""
         self._topologies.zone_changed()
 
+    def relocate(self, bootstrap: str) -> None:
+        """The brokers are found at these addresses now, `host:port` with commas between.
+
+        While some address stays and the cluster answers, the living producer is told the new ones.
+        Else this may be another cluster, where the numbers of an idempotent producer could be
+        those of somebody else, whose records ours would be taken for: a new producer.
+        """
+        before, now = set(self._bootstrap.split(",")), set(bootstrap.split(","))
+        self._bootstrap = self._settings["bootstrap.servers"] = bootstrap
+        if now == before or not bootstrap:
+            return
+        if now & before and self._up:
+            if new := now - before:
+                self.producer.add_brokers(",".join(sorted(new)))
+            return
+        self._topologies.relocate(bootstrap)
+        self._retire(f"the brokers are at {bootstrap} now")
+
     # --- what the producer says (Owner) -----------------------------------------------------
 
     def alive(self) -> None:
@@ -229,13 +338,24 @@ class KafkaCluster:
         if self._up:
             return
         self._up = True
+        self._cause = _NO_ANSWER
+        self._refusals.clear()
+        self._token_backoff.reset()
         self._emit(ClusterUp(cluster=self.name, bootstrap=self._bootstrap))
 
     def trouble(self, code: int, reason: str) -> None:
         """A connection failed; librdkafka goes on trying."""
         self._topologies.suspect()
-        if code != errors.ALL_BROKERS_DOWN:
+        refusal = security.refusal(code, reason)
+        if refusal is not None:
+            self._look_soon()
+            if refusal.of_token:
+                self._another_token()
+            self._refusal(refusal)
+        elif code != errors.ALL_BROKERS_DOWN:
             self._cause = f"{reason}{errors.advise(code)}"
+        elif self._up is None and self._telling:
+            return  # it is told with the refusal
         elif self._up is None:
             self._down()
         elif self._up and self._probing is None:
@@ -261,10 +381,19 @@ class KafkaCluster:
 
     def broken(self, code: int, reason: str) -> None:
         """The producer is done for."""
-        if self._closed:
+        if self._closed or self._held is not None:  # one that is handed over goes anyway
             return
         cause = f"{reason}{errors.advise(code)}"
         self._emit(ProducerBroken(cluster=self.name, cause=cause))
+        if self._replacing is None:
+            self._replacing = asyncio.get_running_loop().create_task(self._replace())
+
+    def _retire(self, reason: str) -> None:
+        """Replace a producer that is sound, because its settings are those of before."""
+        if self._closed or self._producer is None:
+            return
+        self._producer.retire(reason)
+        self._emit(ProducerRetired(cluster=self.name, cause=reason))
         if self._replacing is None:
             self._replacing = asyncio.get_running_loop().create_task(self._replace())
 
@@ -275,10 +404,37 @@ class KafkaCluster:
         kind = ClientWarning if facility == "CONFWARN" else ClientLog
         self._emit(kind(cluster=self.name, level=level, facility=facility, text=text))
 
-    # --- inside -----------------------------------------------------------------------------
+    def token_wanted(self, handle: Handle) -> None:
+        """A handle needs a token."""
+        self._briefly(self._token(handle))
 
-    def _new_producer(self) -> ColumnarProducer:
-        return ColumnarProducer(self._settings, self, isolates=self._keeper is None)
+    def measured(self, traffic: Traffic) -> None:
+        """What was sent of a topic."""
+        self._emit(
+            Compressed(
+                cluster=self.name,
+                topic=traffic.topic,
+                publishers=self._publishers.get(traffic.topic, ()),
+                records=traffic.records,
+                batches=traffic.batches,
+                nbytes=traffic.nbytes,
+                sent_bytes=traffic.sent_bytes,
+            )
+        )
+
+    def connected(self, connections: Connections) -> None:
+        """What became of connections."""
+        self._emit(
+            ConnectionsCounted(
+                cluster=self.name,
+                standing=connections.standing,
+                tried=connections.tried,
+                ended=connections.ended,
+                tls=is_tls(self._settings),
+            )
+        )
+
+    # --- inside -----------------------------------------------------------------------------
 
     def _handle(self) -> Handle:
         return self.producer.handle
@@ -302,6 +458,8 @@ class KafkaCluster:
             producer = self._producer
             if producer is None or self._replacing is not None:
                 continue
+            if self._credentials.files and self._renewing is None and loop.time() >= self._look_at:
+                self._renewing = loop.create_task(self._look_at_files())
             try:
                 if producer.outstanding and loop.time() - producer.progress > _STALLED_SECONDS:
                     self._topologies.suspect(stalled=True)
@@ -321,10 +479,13 @@ class KafkaCluster:
                 await asyncio.sleep(backoff.next())
                 if self._replacing is not None:
                     continue  # there is nothing to ask through
+                asked = self._producer
                 try:
                     await topology.probe(self._handle(), _PROBE_SECONDS)
                 except DeliveryError:
-                    if self._up:
+                    # All addresses may be others now: begin anew with those that were given.
+                    self._handle().add_brokers(self._bootstrap)
+                    if self._up and asked is self._producer:  # else its successor may be well
                         backoff.reset()
                         self._down()
                 except Exception as error:  # noqa: BLE001  # or it would stay down for ever
@@ -342,17 +503,18 @@ class KafkaCluster:
         would stop all delivery until somebody restarts the agent.
         """
         try:
-            old = self.producer
+            old = self._producer
             if self.clock.monotonic() - self._replaced > _SOUND_SECONDS:
                 self._replace_backoff.reset()
             delay_seconds = self._replace_backoff.next()
             while self._producer is old and not self._closed:
                 try:
-                    await old.settle()
-                    if not await old.close(_CLOSE_SECONDS):
-                        self._emit(ClientLeftBehind(cluster=self.name, seconds=_CLOSE_SECONDS))
+                    if old is not None:
+                        # Who does not answer will not do so in a while either.
+                        await old.settle() if self._up else await old.settle(0.0)
+                        await self._end(old)
                     await asyncio.sleep(delay_seconds)
-                    self._producer = self._new_producer()
+                    self._producer = await self._make()
                 except Exception as error:  # noqa: BLE001  # whatever it is, it has to be tried again
                     delay_seconds = self._replace_backoff.next()
                     self._not_replaced(error, delay_seconds)
@@ -371,3 +533,130 @@ class KafkaCluster:
                 cluster=self.name, cause=self._obstacle, retry_seconds=retry_seconds
             )
         )
+
+    async def _make(self) -> ColumnarProducer:
+        """A producer with what the files hold now. Raises InputError, ClusterError."""
+        if self._credentials.files:
+            self._in_use = await in_thread("singer-kafka-files", self._credentials.fingerprint)
+            read = await in_thread("singer-kafka-files", self._credentials.read)
+            self._settings = {**read, "bootstrap.servers": self._bootstrap}
+        return ColumnarProducer(self._settings, self, isolates=self._keeper is None)
+
+    async def _end(self, producer: ColumnarProducer) -> None:
+        if not await producer.close(_CLOSE_SECONDS):
+            self._emit(ClientLeftBehind(cluster=self.name, seconds=_CLOSE_SECONDS))
+
+    def _briefly(self, work: Coroutine[None, None, None]) -> None:
+        """Let something be done that ends by itself, or with the cluster."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._brief.add(task)
+        task.add_done_callback(self._brief.discard)
+
+    # --- certificates and passwords ---------------------------------------------------------
+
+    def _look_soon(self) -> None:
+        soon = asyncio.get_running_loop().time() + _FILES_SOON_SECONDS
+        self._look_at = min(self._look_at, soon)
+
+    async def _look_at_files(self) -> None:
+        """Renew the producer once changed files stay as they are for two looks.
+
+        A certificate and its key are two files, and one comes after the other.
+        """
+        try:
+            seen = await in_thread("singer-kafka-files", self._credentials.fingerprint)
+            changed, stays = seen != self._in_use, seen == self._seen
+            self._seen = seen
+            wait_seconds = _FILES_SOON_SECONDS if changed else _FILES_SECONDS
+            self._look_at = asyncio.get_running_loop().time() + wait_seconds
+            if changed and stays:
+                await self._renew()
+        except Exception as error:  # noqa: BLE001  # or certificates would never be read again
+            self._emit(InternalError.of(f"look at the files of cluster {self.name}", error))
+        finally:
+            self._renewing = None
+
+    async def _renew(self) -> None:
+        """Let a producer with the changed files take over; a file that is no good changes nothing.
+
+        Nothing overtakes: what is sent meanwhile waits until all that is under way has settled.
+        """
+        try:
+            new = await self._make()
+        except SingerError as error:
+            self._emit(CredentialsUnusable(cluster=self.name, cause=str(error)))
+            return
+        old = self._producer
+        if old is None or self._replacing is not None:  # a fatal error came first
+            await self._end(new)
+            return
+        if self._keeper is not None:  # of one transactional id there can be but one
+            await self._end(new)
+            self._emit(CredentialsRenewed(cluster=self.name))
+            self._retire("its certificates or passwords were changed")
+            return
+        self._next, self._held = new, []
+        # Where nobody lets us in nothing can arrive, and what is under way is read again.
+        arrived = await old.settle(_HANDOVER_SECONDS if self._up else 0.0)
+        held, self._held = self._held, None
+        self._producer, self._next = new, None
+        for topic, route, batch, receipt in held:
+            if arrived:
+                new.produce(topic, route, batch, receipt)
+            elif not receipt.done():  # it would overtake what has to be sent again
+                reason = "its certificates or passwords were changed"
+                receipt.set_exception(ClusterError(f"produce to {topic}: {reason}"))
+        self._refusals.clear()
+        self._emit(CredentialsRenewed(cluster=self.name))
+        if new.fatal is not None:
+            self.broken(*new.fatal)
+        await self._end(old)
+
+    def _another_token(self) -> None:
+        """Fetch one anew: librdkafka asks when a token ends, not when a broker does not like it."""
+        now = self.clock.monotonic()
+        if self._producer is not None and self._tokens is not None and now >= self._token_at:
+            self._token_at = now + self._token_backoff.next()
+            self._briefly(self._token(self._producer.handle))
+
+    async def _token(self, handle: Handle) -> None:
+        fault = "nothing is said under oauth"
+        if self._tokens is not None:
+            try:
+                fault = handle.set_token(await in_thread("singer-kafka-token", self._tokens.fetch))
+            except SingerError as error:
+                fault = str(error)
+        if fault:
+            handle.token_failed(fault)
+
+    # --- refusals ---------------------------------------------------------------------------
+
+    def _refusal(self, refusal: Refusal) -> None:
+        """Tell it once, although each attempt to connect ends with it."""
+        now = self.clock.monotonic()
+        told = self._refusals.get(refusal.kind)
+        if told is None or now - told > _REFUSAL_AGAIN_SECONDS:
+            self._refusals[refusal.kind] = now
+            self._telling += 1
+            self._briefly(self._tell(refusal))
+
+    async def _tell(self, refusal: Refusal) -> None:
+        try:
+            if refusal.unproven:
+                refusal = await in_thread(
+                    "singer-kafka-doubt", partial(security.prove, refusal, self._settings)
+                )
+            await asyncio.sleep(_REFUSAL_SECONDS)
+        except ClusterError:  # no thread: then without the details
+            pass
+        finally:
+            self._telling -= 1
+        self._cause = refusal.text
+        if self._up is None:
+            self._down()
+            return
+        while self._up and self._probing is not None:  # it may be about to be down
+            await asyncio.sleep(_REFUSAL_SECONDS)
+            if not self._up:
+                return
+        self._emit(BrokerRefuses(cluster=self.name, cause=refusal.text))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +19,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from singer.base.errors import ClusterError
 from singer.kafka import errors
+from singer.kafka.error_table import ErrorClass
+from singer.kafka.tokens import Token
 
 #: How the topic is made where it is absent. Only the last seconds before a crash are ever read
 #: back, so what is older than a month may go; small segments, because only closed ones are
@@ -64,11 +66,15 @@ class Committed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionsTopic:
-    """Where an agent's positions are in a cluster. `settings` are the producer's."""
+    """Where an agent's positions are in a cluster.
+
+    `settings` gives those of the producer, `token` fetches one for SASL OAUTHBEARER.
+    """
 
     topic: str
     agent_id: str
-    settings: Mapping[str, str]
+    settings: Callable[[], Mapping[str, str]]
+    token: Callable[[], Token] | None
 
     @property
     def marker(self) -> bytes:
@@ -132,7 +138,7 @@ class PositionsTopic:
                     end = message.offset() or 0
                     return Committed(partition=partition, offset=end, values=values)
                 if fault is not None:
-                    if errors.classify(fault.code()) is errors.ErrorClass.CONNECTION:
+                    if errors.classify(fault.code()) is ErrorClass.CONNECTION:
                         continue
                     raise errors.failure(step, fault.code())
                 key, value = message.key(), message.value()
@@ -144,7 +150,18 @@ class PositionsTopic:
             consumer.close()
 
     def _reaching(self) -> dict[str, Any]:
-        return {k: v for k, v in self.settings.items() if k.startswith(_REACHING)}
+        reaching: dict[str, Any] = {
+            k: v for k, v in self.settings().items() if k.startswith(_REACHING)
+        }
+        if self.token is not None:
+            fetch = self.token
+
+            def answer(_: str) -> tuple[str, float]:
+                token = fetch()
+                return token.value, token.ends_ms / 1000
+
+            reaching["oauth_cb"] = answer
+        return reaching
 
     @staticmethod
     def _failure(step: str, error: KafkaException) -> ClusterError:

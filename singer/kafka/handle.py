@@ -19,9 +19,10 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from singer.base.errors import ClusterError, DeliveryError, InputError
-from singer.kafka import errors, properties
+from singer.kafka import errors, properties, security
 from singer.kafka import librdkafka as rd
 from singer.kafka.threads import in_thread
+from singer.kafka.tokens import Token
 
 Result = TypeVar("Result")
 
@@ -34,6 +35,15 @@ _FLUSH_SLICE_MS: Final = 200
 
 #: Between two attempts to get a thread in which a handle can end.
 _END_AGAIN_SECONDS: Final = 1.0
+
+
+#: What admin requests are answered with.
+_ANSWERS: Final = (
+    rd.EVENT_CREATE_TOPICS,
+    rd.EVENT_DESCRIBE_CONFIGS,
+    rd.EVENT_DESCRIBE_TOPICS,
+    rd.EVENT_DESCRIBE_CLUSTER,
+)
 
 
 class Listener(Protocol):
@@ -53,6 +63,14 @@ class Listener(Protocol):
 
     def logged(self, level: int, facility: str, text: str) -> None:
         """A line of librdkafka's log."""
+        ...
+
+    def token_wanted(self, handle: Handle) -> None:
+        """A token for SASL OAUTHBEARER is needed, the first or one in place of another."""
+        ...
+
+    def measured(self, statistics: bytes) -> None:
+        """Statistics of librdkafka, as JSON; every `statistics.interval.ms`."""
         ...
 
 
@@ -87,7 +105,7 @@ class Handle:
             os.close(self._eventfd)
             raise
         #: The largest record it takes: value and key, in bytes.
-        self.max_record_bytes = int(_get(self.pointer, "message.max.bytes"))
+        self.max_record_bytes = int(rd.conf_value(rd.conf(self.pointer), "message.max.bytes"))
         rd.set_log_queue(self.pointer, None)
         self._queue: int = rd.queue_get_main(self.pointer)
         rd.queue_io_event_enable(self._queue, self._eventfd, struct.pack("=Q", 1), 8)
@@ -102,6 +120,11 @@ class Handle:
         if pointer is None:
             pointer = self._topics[name] = rd.topic_new(self.pointer, name.encode(), None)
         return pointer
+
+    def add_brokers(self, addresses: str) -> None:
+        """Make more brokers known, `host:port` with commas between; it forgets none."""
+        if not self._closed:  # its pointer may lead nowhere any more
+            rd.brokers_add(self.pointer, addresses.encode())
 
     # --- events -----------------------------------------------------------------------------
 
@@ -134,7 +157,11 @@ class Handle:
             facility, text, level = ctypes.c_char_p(), ctypes.c_char_p(), ctypes.c_int()
             rd.event_log(event, ctypes.byref(facility), ctypes.byref(text), ctypes.byref(level))
             self._listener.logged(level.value, _text(facility.value), _text(text.value))
-        elif kind in (rd.EVENT_DESCRIBE_TOPICS, rd.EVENT_DESCRIBE_CLUSTER):
+        elif kind == rd.EVENT_OAUTHBEARER_TOKEN_REFRESH:
+            self._listener.token_wanted(self)
+        elif kind == rd.EVENT_STATS:
+            self._listener.measured(rd.event_stats(event))
+        elif kind in _ANSWERS:
             answer = self._answers.pop(rd.event_opaque(event) or 0, None)
             if answer is not None:
                 answer(event)
@@ -152,6 +179,30 @@ class Handle:
         text = rd.error_text()
         code = rd.fatal_error(self.pointer, text, rd.ERRSTR_BYTES)
         return (code, _text(text.value)) if code else None
+
+    # --- tokens -----------------------------------------------------------------------------
+
+    def set_token(self, token: Token) -> str:
+        """Use a token from now on; what is wrong with it, or ""."""
+        if self._closed:
+            return ""
+        text = rd.error_text()
+        failed = rd.oauthbearer_set_token(
+            self.pointer,
+            token.value.encode(),
+            token.ends_ms,
+            token.principal.encode(),
+            None,
+            0,
+            text,
+            rd.ERRSTR_BYTES,
+        )
+        return _text(text.value) if failed else ""
+
+    def token_failed(self, cause: str) -> None:
+        """There is no token now: librdkafka tells it as an error, and asks again in 10 s."""
+        if not self._closed:
+            rd.oauthbearer_set_token_failure(self.pointer, cause.encode(errors="replace"))
 
     # --- questions --------------------------------------------------------------------------
 
@@ -215,6 +266,14 @@ class Handle:
 
     def transact(self, function: Callable[..., int | None], *arguments: int) -> Trouble | None:
         """Call one of librdkafka's functions for transactions; None when it did what it should."""
+        if self._closed:  # its pointer may lead nowhere any more
+            return Trouble(
+                code=errors.FATAL,
+                text="the producer is closed",
+                retriable=False,
+                abort=False,
+                fatal=True,
+            )
         error = function(self.pointer, *arguments)
         if not error:
             return None
@@ -334,20 +393,16 @@ def _create(settings: Mapping[str, str]) -> int:
         if fault:
             rd.conf_destroy(conf)
             raise InputError(f"create producer: {fault}: correct the cluster's properties")
-    rd.conf_set_events(conf, rd.EVENT_DR | rd.EVENT_ERROR | rd.EVENT_LOG)
+    events = rd.EVENT_DR | rd.EVENT_ERROR | rd.EVENT_LOG | rd.EVENT_STATS
+    if not security.by_oidc(settings):  # librdkafka then answers by itself
+        events |= rd.EVENT_OAUTHBEARER_TOKEN_REFRESH
+    rd.conf_set_events(conf, events)
     text = rd.error_text()
     pointer: int | None = rd.new(rd.PRODUCER, conf, text, rd.ERRSTR_BYTES)
     if not pointer:  # the configuration then still belongs to us
         rd.conf_destroy(conf)
         raise InputError(f"create producer: {_text(text.value)}: correct the cluster's properties")
     return pointer
-
-
-def _get(pointer: int, name: str) -> str:
-    text = rd.error_text()
-    size = ctypes.c_size_t(rd.ERRSTR_BYTES)
-    rd.conf_get(rd.conf(pointer), name.encode(), text, ctypes.byref(size))
-    return _text(text.value)
 
 
 def _text(value: bytes | None) -> str:

@@ -29,12 +29,14 @@ from singer.base.errors import (
     SingerError,
 )
 from singer.base.ports import Receipt, Route
-from singer.kafka import errors
+from singer.kafka import errors, headed
 from singer.kafka import librdkafka as rd
+from singer.kafka.connections import ConnectionMeter, Connections
 from singer.kafka.delivery import Lane, Sending
-from singer.kafka.errors import ErrorClass
+from singer.kafka.error_table import ErrorClass
 from singer.kafka.handle import Handle
 from singer.kafka.properties import QUARANTINE
+from singer.kafka.traffic import Traffic, TrafficMeter
 
 #: A record's `_private` holds the number of its lane above this many bits of serial. 2**44
 #: records on one partition are petabytes; a million lanes are more than a cluster has.
@@ -80,6 +82,18 @@ class Owner(Protocol):
         """A line of librdkafka's log."""
         ...
 
+    def token_wanted(self, handle: Handle) -> None:
+        """A handle needs a token for SASL OAUTHBEARER."""
+        ...
+
+    def measured(self, traffic: Traffic) -> None:
+        """What was sent of a topic since the last time."""
+        ...
+
+    def connected(self, connections: Connections) -> None:
+        """How many connections stand, and what became of others since the last time."""
+        ...
+
 
 class ColumnarProducer:
     """Sends batches; every receipt is settled exactly once."""
@@ -117,15 +131,21 @@ class ColumnarProducer:
         """The code and reason that broke it, if it is broken."""
         return self._fatal
 
-    def produce(self, topic: str, route: Route, batch: RecordBatch) -> Receipt:
+    def produce(
+        self, topic: str, route: Route, batch: RecordBatch, receipt: Receipt | None = None
+    ) -> Receipt:
         """Hand a batch over. `route` is one partition, or int32[n], one per row.
 
-        Never raises for what the cluster may answer; see `base.ports.Receipt`.
+        `receipt` is one that was given out before there was a producer to settle it. Never
+        raises for what the cluster may answer; see `base.ports.Receipt`.
         """
-        receipt: Receipt = self._loop.create_future()
+        if receipt is None:
+            receipt = self._loop.create_future()
         if self._fatal is not None or self._closed:
             code, reason = self._fatal or (errors.FATAL, "the producer is closed")
-            receipt.set_exception(FatalProducerError(f"produce to {topic}: {reason} ({code})"))
+            receipt.set_exception(
+                FatalProducerError(f"produce to {topic}: {reason} ({code})", code=errors.name(code))
+            )
             return receipt
         sending = Sending(topic, batch, receipt, self._finished)
         if not self._live:
@@ -159,16 +179,26 @@ class ColumnarProducer:
                     await self._idle.wait()
         return True
 
-    async def settle(self) -> None:
-        """Let what is under way on a broken producer come to its end, then push it there."""
-        for _ in range(2):
+    def add_brokers(self, addresses: str) -> None:
+        """Make more brokers of this cluster known, `host:port` with commas between."""
+        for channel in self._channels():
+            channel.handle.add_brokers(addresses)
+
+    def retire(self, reason: str) -> None:
+        """Take no more batches, as if it were broken: its owner is going to replace it."""
+        self._fatal = self._fatal or (errors.FATAL, reason)
+
+    async def settle(self, patience_seconds: float = _SETTLE_SECONDS) -> bool:
+        """Let what is under way come to its end, then push it there; whether it came by itself."""
+        for pushed, seconds in enumerate((patience_seconds, _SETTLE_SECONDS)):
             with contextlib.suppress(TimeoutError):
                 # Not `wait_for`: before Python 3.12 it can swallow that we are cancelled.
-                async with asyncio.timeout(_SETTLE_SECONDS):
+                async with asyncio.timeout(seconds):
                     await self._idle.wait()
-                return
+                return not pushed
             for channel in self._channels():
                 channel.handle.purge()
+        return False
 
     async def close(self, deadline_seconds: float) -> bool:
         """End it; whether librdkafka ended in time.
@@ -184,7 +214,8 @@ class ColumnarProducer:
             for sending in self._live:
                 if not sending.receipt.done():
                     reason = f"produce to {sending.topic}: {self._fatal[1]}"
-                    sending.receipt.set_exception(FatalProducerError(reason))
+                    name = errors.name(self._fatal[0])
+                    sending.receipt.set_exception(FatalProducerError(reason, code=name))
         self._live.clear()
         self._idle.set()
         return all(done)
@@ -213,12 +244,9 @@ class ColumnarProducer:
             self.broken(*fatal)
         if not self._isolates and self._fatal is None:
             refused = np.isin(codes, errors.RECORD_CODES)
-            guilty = rows[refused & (codes != errors.INVALID_DIFFERENT_RECORD)]
-            if len(guilty):
-                reason = f"produce to {sending.topic}: {errors.describe(int(codes[refused][-1]))}"
-                sending.fail(rows, lambda _: RefusedError(
-                    reason, rows=tuple(guilty.tolist()), proven=named
-                ))  # fmt: skip
+            guilty = refused & (codes != errors.INVALID_DIFFERENT_RECORD)
+            if guilty.any():
+                self._refuse(sending, rows, rows[guilty], int(codes[guilty][0]), named=named)
                 return
         for code in np.unique(codes).tolist():
             these = rows[codes == code]
@@ -248,6 +276,18 @@ class ColumnarProducer:
         """See Owner."""
         self._owner.logged(level, facility, text)
 
+    def token_wanted(self, handle: Handle) -> None:
+        """See Owner."""
+        self._owner.token_wanted(handle)
+
+    def measured(self, traffic: Traffic) -> None:
+        """See Owner."""
+        self._owner.measured(traffic)
+
+    def connected(self, connections: Connections) -> None:
+        """See Owner."""
+        self._owner.connected(connections)
+
     def broken(self, code: int, reason: str) -> None:
         """A handle is broken, and with it the producer; what is under way settles as failed."""
         if self._fatal is None and not self._closed:
@@ -261,12 +301,26 @@ class ColumnarProducer:
             self.broken(code, errors.describe(code))
         if self._fatal is not None:  # the purge of its queue is a consequence, not the cause
             reason = f"produce to {sending.topic}: {self._fatal[1]}"
-            sending.fail(rows, lambda settled: FatalProducerError(reason, settled=settled))
+            name = errors.name(self._fatal[0])
+            sending.fail(
+                rows, lambda settled: FatalProducerError(reason, settled=settled, code=name)
+            )
             return
         step = f"produce to {sending.topic}"
         sending.fail(rows, lambda settled: errors.failure(step, code, settled=settled))
         if error_class is ErrorClass.TOPIC:
             self._owner.topic_failed(sending.topic, code)
+
+    @staticmethod
+    def _refuse(sending: Sending, rows: Int64s, guilty: Int64s, code: int, *, named: bool) -> None:
+        """Fail rows because of some of them, or (not `named`) of one beside these."""
+        error = RefusedError(
+            f"produce to {sending.topic}: {errors.describe(code)}{errors.advise(code)}",
+            rows=tuple(guilty.tolist()),
+            proven=named,
+            code=errors.name(code),
+        )
+        sending.fail(rows, lambda _: error)
 
     def _alone(self, sending: Sending, rows: Int64s, partition: int) -> None:
         """Send rows one per request.
@@ -301,6 +355,8 @@ class _Channel:
         self._producer = producer
         self._lanes: list[Lane] = []
         self._by_partition: dict[tuple[str, int], Lane] = {}
+        self._meter = TrafficMeter()
+        self._connections = ConnectionMeter()
         self._make_room(_FIRST_ROWS)
         self.handle = Handle(settings, self, loop)
 
@@ -381,23 +437,36 @@ class _Channel:
     def _hand_over(
         self, sending: Sending, lane: Lane, rows: Int64s | None, low: int, high: int
     ) -> int:
-        """One call for messages [low, high) of the array; the first code when some were not
-        taken, else 0.
+        """One call for messages [low, high) of the array, or one for each with headers; the first
+        code when some were not taken, else 0.
         """
         count = high - low
         first = (lane.number << _SERIAL_BITS) | lane.next
         np.add(self._counting[:count], first, out=self._private[low:high])
-        taken = rd.produce_batch(
-            self.handle.topic(lane.topic),
-            lane.partition,
-            0,  # neither copy nor free: borrowed
-            self._messages_address + low * rd.MESSAGE.itemsize,
-            count,
-        )
+        topic, headers = self.handle.topic(lane.topic), sending.batch.headers
+        if headers:
+            codes = headed.produce(
+                self.handle.pointer,
+                topic,
+                lane.partition,
+                self._messages[low:high],
+                headers=headers,
+                rows=np.arange(low, high) if rows is None else rows,
+            )
+            taken = int((codes == 0).sum())
+        else:
+            taken = rd.produce_batch(
+                topic,
+                lane.partition,
+                0,  # neither copy nor free: borrowed
+                self._messages_address + low * rd.MESSAGE.itemsize,
+                count,
+            )
         if taken == count:
             lane.push(sending, count, rows, None)
             return 0
-        codes = self._messages["err"][low:high].copy()
+        if not headers:
+            codes = self._messages["err"][low:high].copy()
         every = np.arange(low, high) if rows is None else rows
         bad = codes != 0
         if taken > 0:
@@ -481,6 +550,16 @@ class _Channel:
     def logged(self, level: int, facility: str, text: str) -> None:
         """See Listener."""
         self._producer.logged(level, facility, text)
+
+    def token_wanted(self, handle: Handle) -> None:
+        """See Listener."""
+        self._producer.token_wanted(handle)
+
+    def measured(self, statistics: bytes) -> None:
+        """See Listener."""
+        for traffic in self._meter.read(statistics):
+            self._producer.measured(traffic)
+        self._producer.connected(self._connections.read(statistics))
 
 
 def _sizes(batch: RecordBatch) -> Int32s:

@@ -157,7 +157,9 @@ class Transactions:
         too_large = self._producer().too_large(batch)
         if len(too_large):
             reason = f"produce to {topic}: {errors.describe(errors.MSG_SIZE_TOO_LARGE)}"
-            sent.fail(RefusedError(reason, rows=tuple(too_large.tolist()), proven=True))
+            code = errors.name(errors.MSG_SIZE_TOO_LARGE)
+            rows = tuple(too_large.tolist())
+            sent.fail(RefusedError(reason, rows=rows, proven=True, code=code))
             return receipt
         self._idle.clear()
         if self._open is not None and not self._alone and not self._open.failed:
@@ -391,9 +393,11 @@ class Transactions:
                 proven = failure.proven or (alone and len(sent.batch) == 1)
                 if not proven:
                     self._alone = _ALONE
-                sent.fail(RefusedError(str(failure), rows=failure.rows, proven=proven))
+                sent.fail(
+                    RefusedError(str(failure), rows=failure.rows, proven=proven, code=failure.code)
+                )
             elif isinstance(failure, DeliveryError) and _is_to_blame(failure):
-                sent.fail(type(failure)(str(failure)))
+                sent.fail(type(failure)(str(failure), code=failure.code))
             else:
                 sent.fail(ClusterError(f"produce to {sent.topic}: transaction aborted: {blamed}"))
         records = sum(len(sent.batch) for sent, _ in transaction.sent)

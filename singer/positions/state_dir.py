@@ -76,6 +76,10 @@ class StateDir:
         """Up to where the positions that a cluster keeps are in the store."""
         return os.path.join(self.path, f"committed_offset.{cluster}")
 
+    def brokers(self, cluster: str) -> str:
+        """The brokers of a cluster that its `bootstrap_file` named last."""
+        return os.path.join(self.path, f"brokers-{cluster}")
+
     @property
     def crash_trace(self) -> str:
         """Where a crash of the process leaves its trace."""

@@ -8,15 +8,23 @@ from singer.base.ports import Partitioner, Progress, Receipt, Route
 from singer.base.position import Position
 from singer.kafka import partitioners
 from singer.kafka.cluster import KafkaCluster
+from singer.kafka.headers import Headers
 
 
 class KafkaWriter:
     """Implements `base.ports.Writer`. Writers of one topic share what is known of it."""
 
-    def __init__(self, cluster: KafkaCluster, topic: str, config: PartitionerConfig) -> None:
+    def __init__(
+        self,
+        cluster: KafkaCluster,
+        topic: str,
+        config: PartitionerConfig,
+        headers: Headers | None = None,
+    ) -> None:
         self._cluster = cluster
         self._topic = topic
         self._config = config
+        self._headers = headers
         self._topology = cluster.topology(topic, local=config.local is not None)
 
     async def ready(self) -> None:
@@ -41,6 +49,8 @@ class KafkaWriter:
 
     def send(self, batch: RecordBatch, route: Route, progress: Progress | None = None) -> Receipt:
         """See Writer."""
+        if self._headers is not None:
+            batch = self._headers.onto(batch)
         return self._cluster.send(self._topic, route, batch, progress)
 
     def committed(self, position: Position) -> Position:

@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from singer.base.clock import SystemClock
-from singer.base.config import ClusterConfig, EmbeddedConfig
+from singer.base.config import ClusterConfig, EmbeddedConfig, Secret
 from singer.base.errors import (
     ClusterError,
     FatalProducerError,
@@ -33,10 +33,12 @@ from singer.kafka.events import (
     ClientLog,
     ClusterDown,
     ClusterUp,
+    CredentialsRenewed,
     LocalityFound,
     LocalityLost,
     ProducerBroken,
     ProducerNotReplaced,
+    ProducerRetired,
     RequestRefused,
 )
 from tests.kafka.support import batch_of, consume, embedded, run, until, values
@@ -348,6 +350,60 @@ def test_close_ends_the_tries_to_replace_a_producer(tmp_path: pathlib.Path) -> N
     run(main())
 
 
+def test_a_changed_password_hands_over_in_order(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("one")
+    properties = {"sasl.password": Secret("one", files=(str(file),), again=file.read_text)}
+
+    async def main(server: EmbeddedCluster) -> None:
+        harness = Harness(server.bootstrap, properties=properties)
+        async with started(harness) as cluster:
+            await cluster.ready("t")
+            receipts = []
+            for renewals in (1, 2):
+                old = cluster.producer
+                file.write_text("more" * renewals)
+                while len(harness.heard(CredentialsRenewed)) < renewals:
+                    line = b"%d" % len(receipts)
+                    receipts.append(cluster.send("t", 0, batch_of([line])))
+                    await asyncio.sleep(0.01)
+                assert cluster.producer is not old
+            assert await cluster.drain(20.0)
+            assert {receipt.result() for receipt in receipts} == {Settlement()}
+            count.append(len(receipts))
+        assert not harness.heard(ClusterDown)
+
+    count: list[int] = []
+    with embedded() as server:
+        run(main(server))
+        arrived = values(consume(server.bootstrap, "t", 4, count[0]), 0)
+    assert arrived == [b"%d" % n for n in range(count[0])]
+
+
+def test_a_handover_while_nobody_answers_fails_what_waits(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("one")
+    properties = {"sasl.password": Secret("one", files=(str(file),), again=file.read_text)}
+
+    async def main(server: EmbeddedCluster) -> None:
+        harness = Harness(server.bootstrap, properties=properties)
+        async with started(harness) as cluster:
+            await cluster.ready("t")
+            server.set_down()
+            receipt = cluster.send("t", 0, batch_of([b"lost"]))
+            await until(lambda: harness.heard(ClusterDown), "the outage is told")
+            file.write_text("other")
+            with pytest.raises(ClusterError, match="produce to t: "):
+                await receipt
+            await until(lambda: harness.heard(CredentialsRenewed), "the new one is in use")
+            server.set_up()
+            assert await cluster.send("t", 0, batch_of([b"again"])) == Settlement()
+
+    with embedded() as server:
+        run(main(server))
+        assert values(consume(server.bootstrap, "t", 4, 1))[-1] == b"again"
+
+
 def test_without_threads_questions_fail_and_are_asked_again() -> None:
     async def main(server: EmbeddedCluster) -> None:
         server.set_down()
@@ -532,6 +588,84 @@ def test_after_close_batches_fail() -> None:
             await cluster.send("t", 0, batch_of([b"a"]))
         assert await cluster.drain(1.0)
         await cluster.close()
+
+    with embedded() as server:
+        run(main(server))
+
+
+# --- brokers that are elsewhere ---------------------------------------------------------------
+
+
+def test_brokers_beside_those_of_before_are_made_known_to_the_living_producer() -> None:
+    async def main(server: EmbeddedCluster) -> None:
+        first, *others = server.bootstrap.split(",")
+        harness = Harness("127.0.0.1:1," + first)
+        async with started(harness) as cluster:
+            await cluster.ready("t")
+            before = cluster.producer
+            cluster.relocate(",".join((first, *others)))
+            cluster.relocate(",".join((first, *others)))
+            assert await cluster.send("t", 0, batch_of([b"a"])) == Settlement()
+            assert cluster.producer is before
+        assert not harness.heard(ProducerRetired)
+
+    with embedded(brokers=3) as server:
+        run(main(server))
+
+
+def test_another_cluster_gets_another_producer_and_what_was_under_way_fails_to_be_sent_again() -> (
+    None
+):
+    async def main(old: EmbeddedCluster, new: EmbeddedCluster) -> None:
+        harness = Harness(old.bootstrap)
+        async with started(harness) as cluster:
+            await cluster.ready("t")
+            assert await cluster.send("t", 0, batch_of([b"a"])) == Settlement()
+            old.set_down()
+            receipt = cluster.send("t", 0, batch_of([b"b"]))
+            await until(lambda: harness.heard(ClusterDown), "the outage is told")
+            cluster.relocate(new.bootstrap)
+            with pytest.raises(FatalProducerError, match="the brokers are at "):
+                await receipt
+            await cluster.ready("t")
+            assert cluster.topology("t").leaders.tolist() == [1, 1]
+            assert await cluster.send("t", 1, batch_of([b"b"])) == Settlement()
+        (retired,) = harness.heard(ProducerRetired)
+        assert new.bootstrap in retired.message()
+        assert not harness.heard(ProducerBroken)
+        assert [up.bootstrap for up in harness.heard(ClusterUp)] == [old.bootstrap, new.bootstrap]
+
+    with embedded() as old, embedded(partitions=2) as new:
+        run(main(old, new))
+        assert values(consume(new.bootstrap, "t", 2, 1)) == [b"b"]
+
+
+def test_a_cluster_that_is_up_is_left_once_what_is_under_way_has_arrived() -> None:
+    async def main(old: EmbeddedCluster, new: EmbeddedCluster) -> None:
+        harness = Harness(old.bootstrap, properties={"linger.ms": "500"})
+        async with started(harness) as cluster:
+            await cluster.ready("t")
+            receipt = cluster.send("t", 0, batch_of([b"a"]))
+            cluster.relocate(new.bootstrap)
+            assert await receipt == Settlement()
+            await cluster.ready("t")
+            assert await cluster.send("t", 0, batch_of([b"b"])) == Settlement()
+
+    with embedded() as old, embedded() as new:
+        run(main(old, new))
+        assert values(consume(old.bootstrap, "t", 4, 1)) == [b"a"]
+        assert values(consume(new.bootstrap, "t", 4, 1)) == [b"b"]
+
+
+def test_a_cluster_nobody_knows_a_broker_of_begins_when_one_is_named() -> None:
+    async def main(server: EmbeddedCluster) -> None:
+        harness = Harness("")
+        async with started(harness) as cluster:
+            cluster.relocate("")
+            assert cluster.is_up is None
+            cluster.relocate(server.bootstrap)
+            await cluster.ready("t")
+            assert await cluster.send("t", 0, batch_of([b"a"])) == Settlement()
 
     with embedded() as server:
         run(main(server))
