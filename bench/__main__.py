@@ -134,7 +134,7 @@ def fleet_hosts(options: argparse.Namespace) -> str:
     results = []
     for way in WAYS:
         with broker(workspace.TOPIC, brokers=ZONES, partitions=FLEET_PARTITIONS) as bootstrap:
-            results.append(fleet_host(bootstrap, way, seconds=8.0 * min(1.0, options.scale)))
+            results.append(fleet_host(bootstrap, way, seconds=5.0 * min(1.0, options.scale)))
     return report.fleet_host_table(results)
 
 

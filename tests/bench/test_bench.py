@@ -11,6 +11,7 @@ from bench import measure, report, workspace
 from bench.catchup import CatchUp, Pair
 from bench.latency import Latency
 from bench.measure import Usage
+from bench.sending import WAYS, Sent
 from singer.config.loader import load
 
 
@@ -88,3 +89,11 @@ def test_the_configuration_is_one_of_the_agents(tmp_path: Path) -> None:
     loaded = load(path)
     assert loaded.config.streams[0].publish[0].topic == workspace.TOPIC
     assert loaded.warnings == ()
+
+
+def test_what_sending_costs_is_told_beside_what_it_is_compared_with() -> None:
+    costs = {"none": 1.0, "zstd": 1.5}
+    results = [Sent(way=way, lines=1_000_000, cpu_seconds=costs.get(way.name, 2.0)) for way in WAYS]
+    table = report.sending_table(results)
+    assert "| none | 1.00 | 6.7 |  |  |  |" in table
+    assert "| zstd | 1.50 | 10.0 | none | +3.3 | 1.5 |" in table
