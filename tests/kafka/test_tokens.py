@@ -37,9 +37,7 @@ def test_a_token_says_when_it_ends_and_of_whom_it_speaks() -> None:
     assert token.value not in repr(token)
 
 
-@pytest.mark.parametrize(
-    "text", ["opaque", "a.b", "a.!.c".replace("!", "~"), "e30.W10.x", jwt(exp="soon", sub=7)]
-)
+@pytest.mark.parametrize("text", ["opaque", "a.b", "a.~.c", "e30.W10.x", jwt(exp="soon", sub=7)])
 def test_tokens_that_say_nothing_live_for_a_while(text: str) -> None:
     token = parse(text.encode())
     assert abs(token.ends_ms / 1000 - time.time() - OPAQUE_SECONDS) < 60
@@ -52,7 +50,7 @@ def test_tokens_that_say_nothing_live_for_a_while(text: str) -> None:
         (b" \n", "is empty"),
         (b"two words", "is no token"),
         (b"\xff\xfe", "is no token"),
-        (jwt(exp=time.time() - 100).encode(), "expired 1"),
+        (jwt(exp=1_700_000_000).encode(), "the token expired"),
     ],
 )
 def test_what_is_no_token(text: bytes, fault: str) -> None:
