@@ -112,7 +112,7 @@ class KafkaCluster:
         for name in os.listdir(self.data(broker)):
             path = os.path.join(self.data(broker), name)
             shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
-        (self._ports[2 * (broker - 1)],) = _free_ports(1)
+        (self._ports[2 * (broker - 1)],) = free_ports(1)
         self._format(broker)
         self.start(broker)
 
