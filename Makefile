@@ -45,8 +45,9 @@ format: setup ## rewrite the layout of the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: setup ## docs/configuration.md, from the model
+docs: setup ## docs/configuration.md from the model, errors in docs/operations.md from their table
 	$(BIN)/python -m singer.config.reference > docs/configuration.md
+	$(BIN)/python -m singer.kafka.error_reference docs/operations.md
 
 bench: setup ## the figures of docs/benchmarks.md; needs kcat
 	$(BIN)/python -m bench

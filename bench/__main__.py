@@ -14,6 +14,9 @@ from bench.catchup import catch_up
 from bench.client import writings
 from bench.discovery import discovery
 from bench.fairness import fairness
+from bench.faults import faults
+from bench.fleet_host import PARTITIONS as FLEET_PARTITIONS
+from bench.fleet_host import WAYS, ZONES, fleet_host
 from bench.framing import costs, framings
 from bench.idle import idle
 from bench.idle_many import idle_many
@@ -23,6 +26,7 @@ from bench.many_positions import many_positions
 from bench.partitions import hashings, loads
 from bench.readers import ways
 from bench.rescan import rescan
+from bench.sending import sent
 
 #: Of the firehoses and of the small files.
 _PRIORITIES = (("normal", "normal"), ("low", "high"))
@@ -126,6 +130,24 @@ def fairness_1000(options: argparse.Namespace) -> str:
     return report.fairness_table(results, small=_scaled(1000, options))
 
 
+def fleet_hosts(options: argparse.Namespace) -> str:
+    results = []
+    for way in WAYS:
+        with broker(workspace.TOPIC, brokers=ZONES, partitions=FLEET_PARTITIONS) as bootstrap:
+            results.append(fleet_host(bootstrap, way, seconds=8.0 * min(1.0, options.scale)))
+    return report.fleet_host_table(results)
+
+
+def sending(options: argparse.Namespace) -> str:
+    with broker(workspace.TOPIC) as bootstrap:
+        result = sent(bootstrap, lines=_scaled(1_000_000, options), runs=min(3, options.pairs))
+    return report.sending_table(result)
+
+
+def faults_of_a_broker(options: argparse.Namespace) -> str:
+    return report.faults_table(faults(20.0 * min(1.0, options.scale)))
+
+
 def framing_alone(options: argparse.Namespace) -> str:  # noqa: ARG001
     return report.framing_table(framings(), costs())
 
@@ -155,6 +177,9 @@ WORKLOADS: dict[str, Callable[[argparse.Namespace], str]] = {
     "known": known_100000,
     "positions": positions_500000,
     "fairness": fairness_1000,
+    "fleet-host": fleet_hosts,
+    "sending": sending,
+    "faults": faults_of_a_broker,
     "client": client_library,
     "framing": framing_alone,
     "readers": readers_to_broker,

@@ -1,4 +1,6 @@
-"""A Kafka cluster in a process of its own: `python -m bench.broker ROUND_TRIP_MS TOPIC...`.
+"""A Kafka cluster in a process of its own.
+
+`python -m bench.broker ROUND_TRIP_MS BROKERS PARTITIONS TOPIC...`; each broker has its own rack.
 
 Prints its addresses and serves until it is killed. The embedded cluster keeps the last 5 MiB of
 a partition, in memory: what is measured is the producer, not a disk.
@@ -20,9 +22,12 @@ PARTITIONS = 6
 
 
 @contextmanager
-def broker(*topics: str, round_trip_ms: int = 0) -> Iterator[str]:
+def broker(
+    *topics: str, round_trip_ms: int = 0, brokers: int = 1, partitions: int = PARTITIONS
+) -> Iterator[str]:
     """The addresses of a cluster with these topics, for as long as the context is open."""
-    command = [sys.executable, "-m", "bench.broker", str(round_trip_ms), *topics]
+    numbers = [str(number) for number in (round_trip_ms, brokers, partitions)]
+    command = [sys.executable, "-m", "bench.broker", *numbers, *topics]
     process = child.spawn(command, output=subprocess.PIPE, errors=subprocess.DEVNULL)
     try:
         assert process.stdout is not None
@@ -35,11 +40,12 @@ def broker(*topics: str, round_trip_ms: int = 0) -> Iterator[str]:
         child.end(process)
 
 
-def _serve(round_trip_ms: int, topics: list[str]) -> None:
+def _serve(round_trip_ms: int, brokers: int, partitions: int, topics: list[str]) -> None:
     from singer.base.config import EmbeddedConfig  # noqa: PLC0415  (keeps the parent small)
     from singer.kafka.embedded import EmbeddedCluster  # noqa: PLC0415
 
-    cluster = EmbeddedCluster(EmbeddedConfig(brokers=1, racks=(), partitions=PARTITIONS))
+    racks = tuple(f"zone-{number}" for number in range(1, brokers + 1))
+    cluster = EmbeddedCluster(EmbeddedConfig(brokers=brokers, racks=racks, partitions=partitions))
     for topic in topics:
         cluster.create_topic(topic)
     if round_trip_ms:
@@ -51,4 +57,5 @@ def _serve(round_trip_ms: int, topics: list[str]) -> None:
 
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    _serve(int(sys.argv[1]), sys.argv[2:])
+    milliseconds, count, parts = map(int, sys.argv[1:4])
+    _serve(milliseconds, count, parts, sys.argv[4:])

@@ -2,7 +2,8 @@
 
 Runs the whole agent as `singer run` does. OUT gets lines of `WHAT MONOTONIC_NS END PATH` (the
 clock of all processes of the machine): `started`, `found` when a file's row was on disk, and
-`acknowledged` when everything of it before offset END is.
+`acknowledged` when everything of it before offset END is; `sent`, with four numbers instead of a
+path, when librdkafka told what it had sent.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from singer import agent
 from singer.base.events import AgentStarted, BatchDelivered, Event, FileFound, Severity
 from singer.config.loader import load
+from singer.kafka.events import Compressed
 from singer.observe.counters import Counters
 from singer.observe.fan_out import fan_out
 from singer.observe.log import Log
@@ -29,6 +31,9 @@ def main(config_path: str, out_path: str) -> None:
                     out.write(f"acknowledged {time.monotonic_ns()} {end} {path}\n")
                 case FileFound(path=path):
                     out.write(f"found {time.monotonic_ns()} 0 {path}\n")
+                case Compressed():
+                    numbers = (event.records, event.batches, event.nbytes, event.sent_bytes)
+                    out.write(f"sent {time.monotonic_ns()} 0 {' '.join(map(str, numbers))}\n")
                 case AgentStarted():
                     out.write(f"started {time.monotonic_ns()} 0 -\n")
 

@@ -18,6 +18,9 @@ from bench.catchup import CatchUp
 from bench.client import Writing
 from bench.discovery import Discovery
 from bench.fairness import Fairness
+from bench.faults import Fault
+from bench.fleet_host import FILES, LINE_BYTES, LINES_PER_SECOND, ZONES, FleetHost
+from bench.fleet_host import PARTITIONS as FLEET_PARTITIONS
 from bench.framing import Cost, Framing
 from bench.idle import Idle
 from bench.idle_many import IdleMany
@@ -28,6 +31,8 @@ from bench.measure import quantile
 from bench.partitions import HOSTS, INTERVALS, Hashing, Load
 from bench.readers import Way
 from bench.rescan import Rescan
+from bench.sending import LINE_BYTES as LINE_BYTES_SENT
+from bench.sending import Sent
 from bench.workspace import ROOT
 from singer.base.config import PartitionerConfig
 
@@ -207,6 +212,22 @@ def fairness_table(results: Sequence[Fairness], *, small: int) -> str:
     return f"{head}\n\n{_table(columns, rows)}"
 
 
+def faults_table(faults: Sequence[Fault]) -> str:
+    """What is left of the rate of streams whose brokers are well."""
+    head = "Three streams of 4 MiB/s, each to a broker of its own; one broker has a fault. "
+    head += "The rate of the other two. To hold: 0.95 of what it was."
+    rows = [
+        (
+            each.name,
+            f"{each.before_bytes_per_second / 1e6:.1f}",
+            f"{each.during_bytes_per_second / 1e6:.1f}",
+            f"{each.kept:.2f}",
+        )
+        for each in faults
+    ]
+    return f"{head}\n\n{_table(('the broker', 'MB/s before', 'MB/s during', 'kept'), rows)}"
+
+
 def framing_table(framings: Sequence[Framing], costs: Sequence[Cost]) -> str:
     """What a reader does in a second, and what a transform takes for a million lines."""
     readers = [
@@ -339,6 +360,58 @@ def place(name: str, text: str, path: str = PATH) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         file.write(document)
+
+
+def fleet_host_table(results: Sequence[FleetHost]) -> str:
+    """What lingering costs and gains, and what `sticky` spares beside `random`."""
+    head = f"{LINES_PER_SECOND:g} lines/s of {LINE_BYTES} bytes in {FILES} files, "
+    head += f"{FLEET_PARTITIONS} partitions led in {ZONES} zones, zstd level 1. CPU is the agent's "
+    head += "with all its threads. Goals: 1 % of a core, and `random` 2.0 times the bytes."
+    columns = ("linger", "partitioner", "% of a core", "requests/s", "records a batch",
+               "bytes a record", "ratio", "p50 ms", "p99 ms", "bytes of random here")  # fmt: skip
+    random = {each.way.name: each for each in results if each.way.partitioner == "random"}
+    rows = []
+    for each in results:
+        other = random.get(each.way.name)
+        spared = f"{other.bytes_per_record / each.bytes_per_record:.2f}" if other else ""
+        rows.append(
+            (
+                each.way.name,
+                each.way.partitioner,
+                f"{each.core_share * 100:.0f}",
+                f"{each.batches_per_second:.0f}",
+                f"{each.records_per_batch:.1f}",
+                f"{each.bytes_per_record:.0f}",
+                f"{each.ratio:.2f}",
+                *_quantiles(each.latency_ms)[:2],
+                "" if other is each else spared,
+            )
+        )
+    return f"{head}\n\n{_table(columns, rows)}"
+
+
+def sending_table(results: Sequence[Sent]) -> str:
+    """CPU of codecs and headers."""
+    head = f"{results[0].lines:,} lines of {LINE_BYTES_SENT} bytes by the whole agent, start taken "
+    head += "off. To hold: compression takes 5 % of a core at 10 MB/s."
+    by_name = {each.way.name: each for each in results}
+    rows = []
+    for each in results:
+        plain = by_name[each.way.plain]
+        more = each is not plain
+        share = each.core_share_of_10_mb - plain.core_share_of_10_mb
+        rows.append(
+            (
+                each.way.name,
+                f"{each.cpu_us_per_line:.2f}",
+                f"{each.core_share_of_10_mb * 100:.1f}",
+                each.way.plain if more else "",
+                f"{share * 100:+.1f}" if more else "",
+                f"{each.cpu_seconds / plain.cpu_seconds:.1f}" if more else "",
+            )
+        )
+    columns = ("", "CPU µs per line", "% of a core at 10 MB/s", "beside", "more %", "times")
+    return f"{head}\n\n{_table(columns, rows)}"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -26,6 +26,7 @@ class Progress:
     def __init__(self, path: str) -> None:
         self.started_ns = 0
         self.found_ns: dict[str, int] = {}  #: by path, when its row was on disk
+        self.sent: list[tuple[int, ...]] = []  #: (ns, records, batches, bytes, compressed bytes)
         self._path = path
         self._offset = 0
         self._moments: dict[str, list[int]] = defaultdict(list)
@@ -48,6 +49,8 @@ class Progress:
                 self._ends[path].append(int(end))
             elif kind == "found":
                 self.found_ns.setdefault(path, int(moment))
+            elif kind == "sent":
+                self.sent.append((int(moment), *map(int, path.split())))
             else:
                 self.started_ns = int(moment)
 

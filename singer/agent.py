@@ -28,9 +28,11 @@ from singer.base.config import (
     ClusterConfig,
     Config,
     DestinationConfig,
+    LingerConfig,
+    Seconds,
     StreamConfig,
 )
-from singer.base.errors import ReadError, StateError
+from singer.base.errors import DeliveryError, ReadError, StateError
 from singer.base.events import (
     AgentStarted,
     AgentStopped,
@@ -39,11 +41,14 @@ from singer.base.events import (
     InternalError,
     LedgerBalance,
     PositionsUnwritten,
+    RegistryRead,
     UpkeepFailed,
 )
+from singer.base.hostid import host_id
 from singer.base.ledger import Ledger
 from singer.base.ports import Clock
 from singer.base.zone import Zone
+from singer.bootstrap import BootstrapFile
 from singer.budget import Budget
 from singer.deciders import Deciders
 from singer.descriptors import Descriptors
@@ -53,10 +58,15 @@ from singer.files.wakeup import Wakeup
 from singer.files.walk import Walker
 from singer.kafka.cluster import KafkaCluster
 from singer.kafka.embedded import EmbeddedCluster
+from singer.kafka.events import PreflightFailed
+from singer.kafka.headers import Headers
+from singer.kafka.preflight import Level, Need
 from singer.limit import Limit
+from singer.linger import Linger
 from singer.locality.ec2 import Ec2Zone
 from singer.locality.zone import Source, resolve
 from singer.observe.arrivals import Arrivals
+from singer.online import needs
 from singer.outlets import Outlet, Outlets
 from singer.positions.breaker import CrashBreaker
 from singer.positions.sqlite import SqlitePositions
@@ -80,8 +90,12 @@ _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _SWITCH_SECONDS: Final = 0.0005
 #: How often `--once` looks whether everything is delivered.
 _ONCE_POLL_SECONDS: Final = 0.01
-#: How often the decider file is looked at.
-_DECIDERS_SECONDS: Final = 1.0
+#: How often the files that people change are looked at.
+_WATCHED_SECONDS: Final = 1.0
+#: Between the start and the first look at the topics, and between two attempts.
+_PREFLIGHT_SECONDS: Final = (0.5, 5.0)
+#: How long a start waits for the file that names a cluster's brokers.
+_BOOTSTRAP_SECONDS: Final = 5.0
 #: What closing connections may take, once everything is settled or given up.
 _CLOSE_SECONDS: Final = 3.0
 
@@ -177,13 +191,19 @@ class Agent:
 
     async def _start(self, loop: asyncio.AbstractEventLoop, wakeup: Wakeup) -> None:
         config, agent = self._config, self._config.agent
-        agent_id = agent.id or _machine_id()
+        agent_id = agent.id or host_id()
         if (said := self._deciders.look()) is not None:  # before the first record is sent
             self._emit(said)
+        if (registry := config.registry) is not None:
+            self._emit(
+                RegistryRead(
+                    path=registry.path, digest=registry.digest, groups=",".join(registry.groups)
+                )
+            )
         zone = Zone(resolve(agent.locality, emit=self._emit))
         threads = DeviceThreads(self._emit)
         ec2 = self._ec2(zone, threads) if agent.locality == Source.EC2.value else None
-        await self._connect(agent_id, zone)
+        await self._connect(agent_id, zone, threads)
         services = Services(
             loop=loop,
             spawn=self._spawn,
@@ -234,6 +254,8 @@ class Agent:
         )
         for started in self.streams:
             started.start()
+        for name, needed in needs(config).items():
+            self._spawn(self._preflight(self._clusters[name], needed))
         self._spawn(self._accept_recovery())
         self._spawn(self._keep_up())
         if config.agent.decider_file is not None:
@@ -271,7 +293,7 @@ class Agent:
                     own.add((stat.st_dev, stat.st_ino))
         return own
 
-    async def _connect(self, agent_id: str, zone: Zone) -> None:
+    async def _connect(self, agent_id: str, zone: Zone, threads: DeviceThreads) -> None:
         labels = self._config.agent.labels
         client_id = ",".join([f"singer-{agent_id}", *(f"{k}={v}" for k, v in labels.items())])
         for name, config in _used(self._config).items():
@@ -279,9 +301,13 @@ class Agent:
             if config.embedded is not None:
                 embedded = self._embedded[name] = EmbeddedCluster(config.embedded)
                 await self._forget_positions_of(name)
+            file, brokers = None, config.bootstrap
+            if config.bootstrap_file is not None:
+                file = BootstrapFile(name, config.bootstrap_file, memory=self._state.brokers(name))
+                brokers = await self._begin_with(file, threads)
             self._clusters[name] = cluster = KafkaCluster(
                 config,
-                bootstrap=embedded.bootstrap if embedded else ",".join(config.bootstrap),
+                bootstrap=embedded.bootstrap if embedded else ",".join(brokers),
                 host=agent_id,
                 client_id=client_id,
                 zone=zone,
@@ -292,6 +318,18 @@ class Agent:
             await cluster.start()
             if embedded is not None and config.embedded is not None and config.embedded.show:
                 self._arrivals.append(Arrivals(embedded.bootstrap))
+            if file is not None:
+                self._spawn(self._keep_brokers(file, cluster, threads))
+
+    async def _begin_with(self, file: BootstrapFile, threads: DeviceThreads) -> tuple[str, ...]:
+        """The brokers to start with: a mount that hangs does not hold up the other clusters."""
+        file.recall()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_BOOTSTRAP_SECONDS):
+                said = await threads.run(file.path, file.look)
+                if said is not None:
+                    self._emit(said)
+        return file.brokers
 
     async def _forget_positions_of(self, cluster: str) -> None:
         """An embedded cluster is empty at each start, so nothing was delivered to it."""
@@ -312,6 +350,8 @@ class Agent:
                 for each in stream.transforms
             ),
             limit=Limit.of(stream.limit, self._clock.monotonic()),
+            linger=Linger(LingerConfig(wait=Seconds(0)) if self._once else stream.linger),
+            headed=bool(config.headers),
             committer=self._positions,
             account=self.ledger.account(stream.name, config.name),
             priority=stream.priority,
@@ -335,8 +375,14 @@ class Agent:
         self, stream: StreamConfig, config: DestinationConfig, budget: Budget, topic: str
     ) -> Outlet:
         cluster = self._clusters[config.cluster]
+        if config.create is not None:
+            cluster.may_create(topic, config.create)
+        cluster.published(topic, stream.name, config.name)
+        headers = None
+        if config.headers:
+            headers = Headers(config.headers, host=socket.gethostname(), zone=cluster.zone)
         return Outlet(
-            writer=KafkaWriter(cluster, topic, config.partitioner),
+            writer=KafkaWriter(cluster, topic, config.partitioner, headers),
             partition_ceiling=partial(
                 budget.partition, config.cluster, topic, priority=stream.priority
             ),
@@ -371,10 +417,46 @@ class Agent:
     async def _keep_deciders(self, threads: DeviceThreads) -> None:
         """Look whether somebody changed the decider file."""
         while True:
-            await asyncio.sleep(_DECIDERS_SECONDS)
+            await asyncio.sleep(_WATCHED_SECONDS)
             said = await threads.run("the decider file", self._deciders.look)
             if said is not None:
                 self._emit(said)
+
+    async def _preflight(self, cluster: KafkaCluster, needed: tuple[Need, ...]) -> None:
+        """Say once what is not as it should be; a cluster that is down is asked when it may be up.
+
+        Not at once: ten thousand agents may be starting.
+        """
+        while True:
+            await asyncio.sleep(random.uniform(*_PREFLIGHT_SECONDS))  # noqa: S311  # jitter
+            if cluster.is_up is False:
+                continue
+            try:
+                found = await cluster.preflight(needed)
+            except DeliveryError:
+                continue
+            for each in found:
+                if each.level is not Level.NOTE:
+                    self._emit(
+                        PreflightFailed(
+                            cluster=cluster.name,
+                            thing=each.thing,
+                            cause=each.cause,
+                            advice=each.advice,
+                        )
+                    )
+            return
+
+    async def _keep_brokers(
+        self, file: BootstrapFile, cluster: KafkaCluster, threads: DeviceThreads
+    ) -> None:
+        """Look whether the brokers of a cluster are said to be elsewhere."""
+        while True:
+            await asyncio.sleep(_WATCHED_SECONDS)
+            said = await threads.run(file.path, file.look)
+            if said is not None:
+                self._emit(said)
+            cluster.relocate(",".join(file.brokers))
 
     async def _keep_up(self) -> None:
         """Drop rows of files long gone, now and then."""
@@ -518,13 +600,6 @@ def _used(config: Config) -> dict[str, ClusterConfig]:
     """The clusters some stream publishes to."""
     names = {destination.cluster for stream in config.streams for destination in stream.publish}
     return {name: cluster for name, cluster in config.clusters.items() if name in names}
-
-
-def _machine_id() -> str:
-    with contextlib.suppress(OSError), open("/etc/machine-id", encoding="ascii") as file:
-        if machine_id := file.read().strip():
-            return machine_id
-    return socket.gethostname()
 
 
 def _raise_file_limit() -> None:

@@ -7,11 +7,10 @@ nothing. A file that is broken, or gone, leaves everything as it was, and the ag
 from __future__ import annotations
 
 import json
-import os
 from typing import Final
 
 from singer.base.events import DecidersRead, DecidersUnreadable
-from singer.base.smallfile import read_small_file
+from singer.base.watchedfile import WatchedFile
 
 _MAX_BYTES: Final = 1 << 20
 _ALL: Final = 100.0
@@ -21,9 +20,8 @@ class Deciders:
     """What names stand for now; `path` None: everything is 100."""
 
     def __init__(self, path: str | None) -> None:
-        self._path = path
+        self._file = None if path is None else WatchedFile(path, _MAX_BYTES)
         self._percent: dict[str, float] = {}
-        self._seen: tuple[int, int, int] | None = None
 
     def percent(self, name: str) -> float:
         """0 to 100."""
@@ -34,21 +32,16 @@ class Deciders:
 
         Blocks for as long as the file's mount does: for a thread, one at a time.
         """
-        if self._path is None:
+        if self._file is None:
             return None
         try:
-            stat = os.stat(self._path)
-            seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        except OSError:
-            seen = (0, 0, 0)
-        if seen == self._seen:
-            return None
-        self._seen = seen
-        try:
-            self._percent = _parsed(read_small_file(self._path, _MAX_BYTES))
+            data = self._file.news()
+            if data is None:
+                return None
+            self._percent = _parsed(data)
         except (ValueError, RecursionError) as error:
-            return DecidersUnreadable(path=self._path, cause=str(error))
-        return DecidersRead(path=self._path, names=len(self._percent))
+            return DecidersUnreadable(path=self._file.path, cause=str(error))
+        return DecidersRead(path=self._file.path, names=len(self._percent))
 
 
 def _parsed(data: bytes) -> dict[str, float]:

@@ -30,6 +30,7 @@ from singer.base.batch import RECORD_OVERHEAD_BYTES, Bytes, RecordBatch
 from singer.base.errors import (
     DeliveryError,
     InvariantError,
+    Kind,
     ReadError,
     StateError,
     WorldError,
@@ -38,6 +39,7 @@ from singer.base.events import (
     BatchDelivered,
     CommitHeldUp,
     DestinationWaits,
+    ErrorsRemedied,
     Event,
     FileDamaged,
     InternalError,
@@ -85,6 +87,8 @@ class Pipeline:
         "_backoff",
         "_ceiling",
         "_epoch",
+        "_errors",
+        "_errors_until",
         "_failure",
         "_gone",
         "_grown_at",
@@ -92,6 +96,7 @@ class Pipeline:
         "_hint",
         "_in_vain",
         "_largest",
+        "_linger_until",
         "_moved",
         "_on_changed",
         "_outlet",
@@ -158,6 +163,9 @@ class Pipeline:
         self._tickets: deque[Ticket] = deque()
         self._outstanding = 0
         self._failure: BaseException | None = None
+        # Errors of Kafka that are not remedied, and the offset whose commit remedies them.
+        self._errors: Counter[Kind] | None = None
+        self._errors_until = 0
         self._largest = 0  # of the sizes seen: a file only grows, or it was truncated
         self._gone = 0  # bytes that were seen behind what is read, and nobody can read any more
         self._written_ns = 0  # when it was last written to, at the last look
@@ -165,6 +173,7 @@ class Pipeline:
         self._in_vain = -1  # where what is held was not sent although nothing came: it has to grow
         self._backoff = Backoff(*_BACKOFF_SECONDS)
         self._retry_at = 0.0
+        self._linger_until = 0.0  # the end of the round that it joined, until that is read
         self._grown_at = services.loop.time()
         self._reading = False
         self._stopped = False
@@ -311,6 +320,7 @@ class Pipeline:
         for ticket in self._tickets:
             charge((self._ceiling,), -ticket.cost)
         self._tickets.clear()
+        self._in_vain = -1  # what is held is to be had again by reading, not by more
         self._resume = self.position.resume
         self._source.reset(self.position.offset, self._tail)
 
@@ -380,6 +390,8 @@ class Pipeline:
             self._read_failed(error)
             return True
         unread = self._source.unread(size)
+        if unread < 0 and self._is_taken_back(size):
+            unread = self._take_back(size)
         rewritten = unread == 0 and written_ns != self._written_ns and self._written_ns
         self._written_ns = written_ns
         if unread < 0 or size < self._largest:
@@ -394,6 +406,8 @@ class Pipeline:
         if unread == 0:
             self._hint = ()
             return False
+        if unread < _LEAST_READ_BYTES and self._lingers():
+            return True
         limit, now = self.destination.limit, self._services.clock.monotonic()
         if limit is not None and not limit.drops and (wait := limit.wait(now)):
             self._retry_at = self._services.loop.time() + wait
@@ -409,6 +423,35 @@ class Pipeline:
             room = min(room, limit.burst)
         await self._ship(min(unread, max(room, _LEAST_READ_BYTES)), State.MORE)
         return True
+
+    def _is_taken_back(self, size: int) -> bool:
+        """Whether a file ends within an unfinished record now, and is the same as far as we know.
+
+        Writers cut off what they could not write whole, on a full disk. The next read compares what
+        lies before it.
+        """
+        source = self._source
+        seen = self._largest <= source.read_offset and self.file.packed is None
+        return seen and 0 < source.offset <= size
+
+    def _take_back(self, size: int) -> int:
+        """Forget the unfinished record, whose end is gone. Returns what is left of it to read."""
+        gone, account = -self._source.unread(size), self.destination.account
+        self._unread()
+        account.rewound -= gone
+        account.skipped["truncated"] += gone
+        self._largest = size
+        return self._source.unread(size)
+
+    def _lingers(self) -> bool:
+        """Whether what is new is to wait for more."""
+        now = self._services.loop.time()
+        if not self._linger_until:
+            self._linger_until = self.destination.linger.due(now)
+        if now < self._linger_until:
+            self._retry_at = self._linger_until
+            return True
+        return False
 
     async def _ship(self, want: int, state: State) -> None:
         """Read `want` more bytes, frame the window and send what it holds."""
@@ -527,7 +570,10 @@ class Pipeline:
         if np.may_share_memory(batch.buffer, source.window):
             cost -= batch.nbytes
         receipt, shared = None, self.destination.ceilings
+        self._linger_until = 0.0
         if len(batch):
+            if self.destination.headed:
+                batch = replace(batch, path=self.file.path, inode=self.file.identity.inode)
             self._record_bytes = batch.nbytes / len(batch) + 1
             route = self._partitioner.assign(batch)
             partition = self._outlet.partition_ceiling(route if isinstance(route, int) else SEVERAL)
@@ -544,6 +590,7 @@ class Pipeline:
             self._sent_to = partition
             shared = (*shared, partition)
             receipt = self._outlet.writer.send(batch, route)
+            self.destination.linger.sent(len(batch))
         charge((self._ceiling, *shared), cost)
         ticket = Ticket(
             start=source.offset,
@@ -704,6 +751,7 @@ class Pipeline:
         if ticket.receipt is not None and not ticket.receipt.cancelled():
             ticket.receipt.exception()  # seen: the head's failure speaks for those behind it
         self._outstanding -= 1
+        self.destination.linger.delivered(self._services.clock.monotonic() - ticket.sent_at)
         charge(ticket.shared, -ticket.cost)
         self._collect()
 
@@ -769,6 +817,8 @@ class Pipeline:
         )
         self._tail = tail
         self.destination.committer.advance(self.position)
+        if self._errors is not None and offset >= self._errors_until:
+            self._remedied()
         services.breaker.progressed(
             self.position.stream, self.position.destination, self.position.identity
         )
@@ -839,6 +889,10 @@ class Pipeline:
             return
         self._commit_settled_rows()
         failure, self._failure = self._failure, None
+        kind = None
+        if isinstance(failure, DeliveryError):
+            kind = failure.kind
+            self._remember(kind, self._tickets[0].end if self._tickets else 0)
         before = self.destination.account.rewound
         self.abandon(None)
         self._epoch += 1
@@ -853,6 +907,7 @@ class Pipeline:
                 nbytes=self.destination.account.rewound - before,
                 cause=str(failure),
                 retry_seconds=delay,
+                kind=kind,
             )
         )
         self._pulse()
@@ -878,13 +933,28 @@ class Pipeline:
         ticket.start = end
         self._advance(end, window, tail, b"")
 
+    def _remember(self, kind: Kind, until: int) -> None:
+        """An error of Kafka, which is remedied once all before `until` is committed."""
+        if self._errors is None:
+            self._errors = Counter()
+        self._errors[kind] += 1
+        self._errors_until = max(self._errors_until, until)
+
+    def _remedied(self) -> None:
+        assert self._errors is not None
+        kinds = tuple(self._errors.items())
+        self._errors = None
+        self._services.emit(ErrorsRemedied(subject=self.file.seen_at, kinds=kinds))
+
     def _wait_for_destination(self, error: DeliveryError) -> None:
+        self._remember(error.kind, self._source.offset + 1)
         self._retry_later(
             lambda delay: DestinationWaits(
                 stream=self.destination.stream,
                 destination=self.destination.name,
                 cause=str(error),
                 retry_seconds=delay,
+                kind=error.kind,
             )
         )
 

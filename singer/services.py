@@ -18,6 +18,7 @@ from singer.budget import Ceiling
 from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
 from singer.limit import Limit
+from singer.linger import Linger
 from singer.outlets import Outlet
 from singer.positions.breaker import CrashBreaker
 from singer.turns import Turns
@@ -41,6 +42,8 @@ class Destination:
     reader: Reader
     transforms: tuple[Transform, ...]
     limit: Limit | None
+    linger: Linger
+    headed: bool  #: records carry headers, which may say what file they are from
     committer: Committer
     account: Account
     priority: Priority

@@ -1,6 +1,6 @@
 """Lines of containers in files, when what is sent fails in the middle."""
 
-from singer.base.config import ContainerReaderConfig
+from singer.base.config import ContainerReaderConfig, Seconds
 from tests.readers.container_logs import cri
 
 
@@ -16,4 +16,17 @@ def test_a_record_that_arrived_before_a_part_of_another_is_safe_is_counted_once(
     agent.run_until(lambda: account.delivered == len(data), "delivered")
     assert agent.writer.arrived == [b"err", b"err", b"ab"]
     assert account.records == 2
+    assert agent.stop()
+
+
+def test_parts_that_were_sent_without_the_last_are_sent_again_after_a_failure(rig, logs):
+    agent = rig(reader=ContainerReaderConfig(timeout=Seconds(0.05))).start()
+    agent.writer.failing = True
+    data = cri(b"a", full=False)
+    (logs / "app.log").write_bytes(data + b"unterminated")
+    (account,) = agent.ledger
+    agent.run_until(lambda: account.rewound > 0, "it failed")
+    agent.writer.failing = False
+    agent.run_until(lambda: agent.writer.arrived == [b"a"], "sent again, though nothing came")
+    agent.run_until(lambda: account.delivered == len(data), "and committed")
     assert agent.stop()

@@ -156,3 +156,35 @@ def test_the_ledger_has_every_byte_under_way_and_held(rig, log):
     assert (books.read, books.held) == (log.stat().st_size, 4)
     assert books.in_flight == log.stat().st_size - 4
     books.check()
+
+
+def test_what_a_writer_takes_back_of_an_unfinished_record_is_no_other_file(rig, log):
+    append(log, lines(0, 50))
+    agent = rig().start()
+    agent.run_until_caught_up()
+    with log.open("ab", buffering=0) as file:
+        file.write(b"torn by a full disk")
+        agent.run_until(lambda: account(agent).held == 19, "it is held")
+        os.ftruncate(file.fileno(), file.tell() - 15)
+        agent.run_until(lambda: account(agent).held == 4, "the rest of it is looked at again")
+        os.ftruncate(file.fileno(), file.tell() - 19)
+        agent.run_until(lambda: account(agent).held == 0, "nothing of it is left")
+    append(log, lines(50, 60))
+    agent.run_until(lambda: len(agent.writer.arrived) >= 60, "what follows")
+    agent.run_until_caught_up()
+    assert agent.writer.arrived == lines(0, 60)
+    assert account(agent).skipped["truncated"] == 19
+    assert agent.stop()
+
+
+def test_a_file_that_is_cut_within_an_unfinished_record_and_is_another_is_read_anew(rig, log):
+    append(log, lines(0, 50))
+    agent = rig().start()
+    agent.run_until_caught_up()
+    with log.open("ab", buffering=0) as file:
+        file.write(b"unfinished" * 10)
+        agent.run_until(lambda: account(agent).held == 100, "it is held")
+    other = lines(100, 150)  # as long as what was delivered
+    log.write_bytes(b"".join(line + b"\n" for line in other) + b"held")
+    agent.run_until(lambda: agent.writer.arrived[50:] == other, "the new content")
+    assert agent.stop()

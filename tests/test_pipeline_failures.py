@@ -7,8 +7,15 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from singer.base.events import CommitHeldUp, InternalError, RecordDeadLettered, Rewound
+from singer.base.events import (
+    CommitHeldUp,
+    ErrorsRemedied,
+    InternalError,
+    RecordDeadLettered,
+    Rewound,
+)
 from singer.budget import Ceiling, acquire, charge
+from singer.observe.counters import Counters
 from singer.positions.query import read_positions
 from singer.turns import Share
 from singer.writers.dead_letters import read_dead_letters
@@ -115,6 +122,26 @@ def test_a_rewind_waits_for_everything_under_way(rig, log):
     come_up(agent)
     agent.run_until_caught_up()
     assert agent.writer.arrived == lines(20, 30) + lines(10, 20) + lines(0, 30)
+
+
+def test_an_error_is_counted_and_remedied_when_what_failed_is_delivered(rig, log):
+    agent = rig()
+    send_in_parts(agent, log, [lines(0, 10), lines(10, 20)])
+    agent.writer.settle_one()
+    agent.writer.settle_one(failing=True, settled=4)
+    agent.run_until(lambda: agent.seen(Rewound), "the rewind")
+    agent.run_until(lambda: agent.writer.under_way == 1, "the rest, sent again")
+    counters = Counters()
+    for event in agent.events:
+        counters(event)
+    kind = (("class", "topic"), ("code", "none"))
+    assert counters.snapshot()["delivery_errors_total", kind] == 1
+    assert not agent.seen(ErrorsRemedied)  # what was acknowledged before is not what failed
+    come_up(agent)
+    agent.run_until_caught_up()
+    (remedied,) = agent.seen(ErrorsRemedied)
+    counters(remedied)
+    assert counters.snapshot()["remedied_errors_total", kind] == 1
 
 
 @pytest.mark.parametrize("settled", [0, 4])

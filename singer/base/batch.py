@@ -36,6 +36,23 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Header:
+    """A header of all records: row i has `size` bytes of `buffer`, from `i * stride` on.
+
+    With a stride of 0 all have the same.
+    """
+
+    name: bytes
+    buffer: Bytes
+    size: int
+    stride: int
+
+    def value(self, row: int) -> bytes:
+        """The bytes of one record's; for tests and tools."""
+        return self.buffer[row * self.stride :][: self.size].tobytes()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RecordBatch:
     """n records of one file, in file order.
 
@@ -49,6 +66,8 @@ class RecordBatch:
     `sources`  int64[n], bytes of the file that each row accounts for, terminator included; None:
                those between the ends of the row before and its own
     `path`     of the file, where that is known
+    `inode`    likewise
+    `headers`  what a writer adds for its broker, last of all: `take` lets go of them
     """
 
     buffer: Bytes
@@ -60,6 +79,8 @@ class RecordBatch:
     timestamps_ms: Int64s | None = None
     sources: Int64s | None = None
     path: str = ""
+    inode: int = 0
+    headers: tuple[Header, ...] = ()
     columns: Mapping[str, NDArray[Any]] = field(default_factory=lambda: _NO_COLUMNS)
 
     def __len__(self) -> int:
@@ -101,5 +122,6 @@ class RecordBatch:
             timestamps_ms=None if self.timestamps_ms is None else self.timestamps_ms[rows],
             sources=None if self.sources is None else self.sources[rows],
             path=self.path,
+            inode=self.inode,
             columns={name: column[rows] for name, column in self.columns.items()},
         )

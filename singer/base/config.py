@@ -173,6 +173,7 @@ class AgentConfig:
     max_deleted_files: int = 1024  #: deleted files read through what is open; more: see operations
     max_deleted_bytes: ByteSize = ByteSize(8 << 30)  #: disk space that deleted files may keep so
     forget_after: Seconds = Seconds(30 * 86400.0)  #: positions of files gone this long are dropped
+    registry: Path | None = None  #: YAML of the platform: clusters, topic URIs, properties
     decider_file: Path | None = None  #: JSON: name to percent, for `sample`; watched
     max_positions: int = 1_000_000  #: more than that: those of files gone longest are dropped
     dead_letters: DeadLetterConfig = field(default_factory=DeadLetterConfig)  #: see below
@@ -214,6 +215,7 @@ class ClusterConfig:
 
     name: str  #: the key in `clusters`
     bootstrap: tuple[str, ...] = ()  #: list of host:port; or the word `embedded`
+    bootstrap_file: Path | None = None  #: or a watched file that lists them, as lines or JSON
     embedded: EmbeddedConfig | None = None  #: details of `bootstrap: embedded`
     properties: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  #: of librdkafka
     oauth: OAuthConfig | None = None  #: where tokens come from, with OAUTHBEARER
@@ -223,6 +225,24 @@ class ClusterConfig:
     def is_embedded(self) -> bool:
         """Whether the cluster lives in this process, and its positions with it."""
         return self.embedded is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformConfig:
+    """One entry of the registry's `properties`: below what a cluster says itself."""
+
+    name: str  #: draws the hosts; another name draws others
+    percent: float = 100.0  #: of the hosts
+    properties: Mapping[str, str]  #: of librdkafka
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryConfig:
+    """What is kept of the registry that was read."""
+
+    path: str
+    digest: str  #: SHA-256 of the file
+    groups: tuple[str, ...]  #: the names of the `properties` that are for this host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,15 +270,51 @@ class PartitionerConfig:
     partitions: int | None = None  #: of `fixed`, how many
 
 
+class HeaderField(Enum):
+    """A header that is filled in."""
+
+    MID = "mid"  #: `_mid`: inode and offset behind the record, two big-endian numbers of 8 bytes
+    OTS = "ots"  #: `_ots`: the record's own time in ns, likewise; 0 if it has none
+    CRC = "crc"  #: `messageCRC`: CRC-32 of the payload, likewise
+    HOST = "host"  #: `hostname`
+    FILE = "file"  #: the path that the file belongs to
+    ZONE = "zone"  #: `availabilityZone`, while it is known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadersConfig:
+    """What records carry beside key and value; `headers: [mid, ots]` is short for `{add: […]}`.
+
+    Names and bytes are those of Java Singer. They cost a call for each record: see benchmarks.md.
+    """
+
+    add: tuple[HeaderField, ...] = ()  #: mid | ots | crc | host | file | zone
+    static: Mapping[str, str] = field(default_factory=lambda: _NOTHING)  #: more, by their names
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self.add or self.static)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateConfig:
+    """How the agent makes a topic that is absent; `create: true` is short for `{}`."""
+
+    partitions: int | None = None  #: null: as the brokers' default says
+    replication_factor: int | None = None  #: null: as the brokers' default says
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationConfig:
     """One entry of a stream's `publish`: where the records go, with a position of its own."""
 
     name: str  #: positions are kept under it
     cluster: str  #: a key of `clusters`
-    topic: str  #: the Kafka topic; never created by the agent, except embedded
+    topic: str  #: the Kafka topic; or a topic URI, which names the cluster too
+    create: CreateConfig | None = None  #: make the topic if absent: true | false | a mapping
     shadow: bool = False  #: a second copy, that never delays a primary
     partitioner: PartitionerConfig = field(default_factory=PartitionerConfig)  #: see below
+    headers: HeadersConfig = field(default_factory=HeadersConfig)  #: none, as they cost; see below
 
 
 def _is_wide(encoding: str | None) -> bool:
@@ -507,6 +563,18 @@ class LimitConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LingerConfig:
+    """How long new lines wait for more; `linger: 20ms` is short for `{wait: 20ms}`.
+
+    `linger: auto` is short for `{}`: they wait while batches hold fewer than 10 records, as long as
+    the budget allows. What operations.md says of batches tells when more is worth it.
+    """
+
+    wait: Seconds | None = None  #: always so long; null: as long as it takes, within `latency`
+    latency: Seconds = Seconds(0.005)  #: from a line to its acknowledgement, for 99 of 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamConfig:
     """Files that are published together."""
 
@@ -522,6 +590,7 @@ class StreamConfig:
     reader: ReaderConfig = field(default_factory=TextReaderConfig)  #: see below
     transforms: tuple[TransformConfig, ...] = ()  #: one behind the other
     limit: LimitConfig | None = None  #: null: as fast as it goes
+    linger: LingerConfig = field(default_factory=LingerConfig)  #: how long new lines wait for more
     start: Start = Start.BEGINNING  #: for files that exist when the stream is first seen
     rotate_grace: Seconds = Seconds(2.0)  #: how long a rotated file is still read
     flush_partial_after: Seconds | None = None  #: a last line without its end is sent; null: held
@@ -535,3 +604,4 @@ class Config:
     agent: AgentConfig = field(default_factory=AgentConfig)  #: the process on this host
     clusters: Mapping[str, ClusterConfig]  #: the Kafka clusters by name
     streams: tuple[StreamConfig, ...]  #: what is read, and where it goes
+    registry: RegistryConfig | None = None  #: where clusters and properties came from as well

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 
 class SingerError(Exception):
@@ -106,20 +106,38 @@ class DeadLettersFullError(WorldError):
     """The dead-letter file has reached its ceiling; the stream waits rather than loses."""
 
 
+class Kind(NamedTuple):
+    """What errors are counted by: the class, and librdkafka's name of the code."""
+
+    error_class: str
+    code: str
+
+
 class DeliveryError(WorldError):
     """A batch was not wholly acknowledged.
 
     `settled` counts the rows at the start of the batch that were acknowledged before the first
-    one that was not: the position may move past them.
+    one that was not: the position may move past them. `code` is librdkafka's name of the cause,
+    where it is librdkafka's.
     """
 
-    def __init__(self, message: str, *, settled: int = 0) -> None:
+    error_class: ClassVar[str] = "connection"
+
+    def __init__(self, message: str, *, settled: int = 0, code: str = "none") -> None:
         super().__init__(message)
         self.settled = settled
+        self.code = code
+
+    @property
+    def kind(self) -> Kind:
+        """What it is counted as."""
+        return Kind(self.error_class, self.code)
 
 
 class TopicError(DeliveryError):
     """The topic is absent, invalid or may not be written."""
+
+    error_class = "topic"
 
 
 class ClusterError(DeliveryError):
@@ -128,3 +146,5 @@ class ClusterError(DeliveryError):
 
 class FatalProducerError(DeliveryError):
     """The producer instance is unusable (fenced, sequence lost); it has to be replaced."""
+
+    error_class = "fatal"

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, NamedTuple, TypeAlias
 
+from singer.base.errors import Kind
+
 
 class Severity(IntEnum):
     """How loud an event is; the numbers are those of `logging`."""
@@ -97,6 +99,37 @@ def _labels(stream: str, destination: str) -> tuple[tuple[str, str], ...]:
     return (("stream", stream), ("destination", destination))
 
 
+def error_counts(kind: Kind | None) -> tuple[Count, ...]:
+    """One error of Kafka of this kind; none where something else is the cause."""
+    return () if kind is None else (Count("delivery_errors_total", 1, _of(kind)),)
+
+
+def _of(kind: Kind) -> tuple[tuple[str, str], ...]:
+    return (("class", kind.error_class), ("code", kind.code))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorsRemedied(Event):
+    """What errors of Kafka had held up is delivered now: how many of which kind."""
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+    subject: str
+    kinds: tuple[tuple[Kind, int], ...]
+
+    def message(self) -> str:
+        """What they were."""
+        kinds = ", ".join(
+            f"{errors} {kind.code} ({kind.error_class})" for kind, errors in self.kinds
+        )
+        return f"{self.subject}: delivered after {kinds}"
+
+    def counts(self) -> tuple[Count, ...]:
+        """Each of them, beside `delivery_errors_total`."""
+        return tuple(
+            Count("remedied_errors_total", errors, _of(kind)) for kind, errors in self.kinds
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchDelivered(Event):
     """The position of a file moved to `end`, `seconds` after its bytes were sent."""
@@ -131,6 +164,7 @@ class Rewound(Event):
     nbytes: int
     cause: str
     retry_seconds: float
+    kind: Kind | None = None
 
     def message(self) -> str:
         """What is done about it."""
@@ -141,7 +175,8 @@ class Rewound(Event):
 
     def counts(self) -> tuple[Count, ...]:
         """Rewinds."""
-        return (Count("rewinds_total", 1, _labels(self.stream, self.destination)),)
+        labels = _labels(self.stream, self.destination)
+        return (Count("rewinds_total", 1, labels), *error_counts(self.kind))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +188,7 @@ class DestinationWaits(Event):
     destination: str
     cause: str
     retry_seconds: float
+    kind: Kind
 
     def message(self) -> str:
         """The cause."""
@@ -163,7 +199,8 @@ class DestinationWaits(Event):
 
     def counts(self) -> tuple[Count, ...]:
         """Waits."""
-        return (Count("destination_waits_total", 1, _labels(self.stream, self.destination)),)
+        labels = _labels(self.stream, self.destination)
+        return (Count("destination_waits_total", 1, labels), *error_counts(self.kind))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -587,3 +624,17 @@ class DecidersUnreadable(Event):
     def message(self) -> str:
         """The cause, and what holds meanwhile."""
         return f"decider file {self.path}: {self.cause}: mend it; what was in force before is"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryRead(Event):
+    """The platform's registry is in force, as it was when the configuration was loaded."""
+
+    path: str
+    digest: str
+    groups: str
+
+    def message(self) -> str:
+        """Which one, and what of it is for this host."""
+        groups = self.groups or "none"
+        return f"registry {self.path} ({self.digest[:12]}): properties for this host: {groups}"

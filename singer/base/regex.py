@@ -65,7 +65,7 @@ class LinePattern:
         self._in_line = compile_regex(f"(?:{text}).*", lines=True)
         self._may_cross = _MAY_CROSS.search(text) is not None
         self._jumping = None
-        if text.startswith("^") and not _has_alternatives(text):
+        if _BEGINS_LINES.match(text) and not _has_alternatives(text):
             options = _options()
             options.never_capture = True
             self._jumping = re2.compile(f"(?m:\n{text[1:]})".encode(), options)
@@ -104,6 +104,8 @@ class LinePattern:
             places.append(newline + 1)
 
 
+#: Begins where lines do, whatever follows: a `^` that may be missing is found everywhere.
+_BEGINS_LINES: Final = re.compile(r"\^(?!(?:\(\?[\w-]*\))*[*+?{])")
 #: What might match a newline.
 _MAY_CROSS: Final = re.compile(r"\\[^dwb.(){}/:+*?|-]|\[\^|\[:|\(\?|[\x00-\x1f]")
 

@@ -6,6 +6,12 @@ import difflib
 from collections.abc import Iterable
 
 
+def meant(name: str, known: Iterable[str]) -> str:
+    """` (did you mean a or b?)`, or nothing: for names of which there are many."""
+    close = difflib.get_close_matches(name, known, n=3)
+    return f" (did you mean {' or '.join(close)}?)" if close else ""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`: did you mean x?`, or the list of what is known when that is short."""
     names = sorted(known)

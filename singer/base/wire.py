@@ -62,8 +62,10 @@ class AuditHeaders:
     __slots__ = ("_before",)
 
     def __init__(self, host: str, log_name: str, pid: int, session_ms: int) -> None:
+        # The name of a file may be any bytes.
         names = b"".join(
-            string(number, value) for number, value in ((1, host.encode()), (2, log_name.encode()))
+            string(number, name.encode("utf-8", "surrogateescape"))
+            for number, name in ((1, host), (2, log_name))
         )
         start = Struct(">bh").pack(_STRUCT, 5)
         self._before = start + names + Struct(">bhibhq").pack(_I32, 3, pid, _I64, 4, session_ms)

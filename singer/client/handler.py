@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from singer.client.text import TextLogger
+from singer.client.text import TextLogger, encoded
 from singer.client.thrift import ThriftLogger
 
 
@@ -21,7 +21,7 @@ class SingerHandler(logging.Handler):
             text = self.format(record)
             if isinstance(self._logger, ThriftLogger):
                 self._logger.log(
-                    text.encode("utf-8", "surrogateescape"),
+                    encoded(text),
                     timestamp_ns=int(record.created * 1e9),
                 )
             else:

@@ -37,6 +37,9 @@ class LogFullError(OSError):
 class LogFile:
     """Appends whole pieces. `written` and `dropped` count pieces of this process.
 
+    `unrotated` counts how often the file was to be renamed and could not be: it grows beyond
+    `max_bytes` then, and the next piece tries again.
+
     `max_bytes` and `rotate_seconds` say when the file is renamed to path.1, path.1 to path.2 and so
     on; `backups` of those are kept. None: never.
     """
@@ -53,22 +56,26 @@ class LogFile:
         self.path = os.fspath(path)
         self.written = 0
         self.dropped = 0
-        #: Held around what makes a piece, where the order of pieces matters.
-        self.lock = threading.Lock()
+        self.unrotated = 0
+        #: Held around what makes a piece, where the order of pieces matters. A handler of a signal
+        #: may log while the thread that it interrupts holds it.
+        self.lock = threading.RLock()
         self._max_bytes = max_bytes
         self._rotate_seconds = rotate_seconds
         self._backups = backups
         self._on_full = on_full
         self._fd = -1
+        self._identity = (-1, -1)
+        self._rotating = False
         self._open()
         _FILES.add(self)
 
     def append(self, data: bytes) -> None:
         """Write a piece at once; the lock is held. Raises LogFullError by policy, OSError."""
         now = time.monotonic()
-        if now >= self._look_at or self._size + len(data) > self._limit:
-            self._look(len(data), now)
         try:
+            if now >= self._look_at or self._size + len(data) > self._limit:
+                self._look(len(data), now)
             count = os.write(self._fd, data)
         except OSError as error:
             if error.errno not in _NO_SPACE:
@@ -85,9 +92,8 @@ class LogFile:
     def close(self) -> None:
         """Give the descriptor back."""
         with self.lock:
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+            before, self._fd = self._fd, -1
+            self._give_back(before)
 
     # --- rotation -----------------------------------------------------------------------------
 
@@ -98,35 +104,63 @@ class LogFile:
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         fd = os.open(self.path, flags, 0o644)
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = fd
-        self._size = os.fstat(fd).st_size
+        before, self._fd = self._fd, fd
+        self._give_back(before)
+        stat = os.fstat(fd)
+        self._identity, self._size = _identity(stat), stat.st_size
         self._opened = time.monotonic()
         self._look_at = self._opened + _LOOK_SECONDS
 
     def _look(self, more: int, now: float) -> None:
         """Has somebody rotated the file, and has it to be?"""
         self._look_at = now + _LOOK_SECONDS
-        if not self._is_there():
+        if self._fd < 0:
+            return  # closed
+        if not (self._is_ours(self._fd) and self._is_there()):
             self._open()
         self._size = os.fstat(self._fd).st_size
         due = self._rotate_seconds is not None and now - self._opened >= self._rotate_seconds
-        if self._size and (due or self._size + more > self._limit):
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-            # The lock goes with the descriptor. Who held it before may have done it.
-            if self._is_there():
-                self._rename()
+        if self._size and (due or self._size + more > self._limit) and self._rotate():
             self._open()
+
+    def _rotate(self) -> bool:
+        """Whether the path leads elsewhere now. No record waits for it, nor is lost for it."""
+        if self._rotating:
+            return False  # a signal came in the middle of it
+        self._rotating = True
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                if self._is_there():  # who held the lock before may have done it
+                    self._rename()
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+        except BlockingIOError:
+            return False  # another process is about it
+        except OSError:
+            self.unrotated += 1
+            return False
+        finally:
+            self._rotating = False
+        return True
 
     def _is_there(self) -> bool:
         """Whether the path still leads to what is open."""
-        mine = os.fstat(self._fd)
         try:
-            there = os.stat(self.path)
+            return _identity(os.stat(self.path)) == self._identity
         except FileNotFoundError:
             return False
-        return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+
+    def _is_ours(self, fd: int) -> bool:
+        """Whether a descriptor is what we opened: daemons close all, and open others."""
+        try:
+            return _identity(os.fstat(fd)) == self._identity
+        except OSError:
+            return False
+
+    def _give_back(self, fd: int) -> None:
+        if self._is_ours(fd):
+            os.close(fd)
 
     def _rename(self) -> None:
         last = 0
@@ -170,11 +204,16 @@ class LogFile:
 
         The descriptor is the parent's own, and so would `flock` be.
         """
-        self.lock = threading.Lock()
-        self.written = self.dropped = 0
+        self.lock = threading.RLock()
+        self.written = self.dropped = self.unrotated = 0
+        self._rotating = False
         if self._fd >= 0:
             with suppress(OSError):  # with the next piece, then
                 self._open()
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_dev, stat.st_ino
 
 
 _FILES: Final[weakref.WeakSet[LogFile]] = weakref.WeakSet()

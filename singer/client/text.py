@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from singer.client.logfile import LogFile
@@ -17,6 +18,7 @@ class TextLogger:
 
     def __init__(self, path: str | os.PathLike[str], **options: Any) -> None:
         self.file = LogFile(path, **options)
+        self._end_line()
 
     def log(self, line: str | bytes) -> None:
         """Write one record. Raises LogFullError, OSError."""
@@ -34,7 +36,23 @@ class TextLogger:
         """Write no more."""
         self.file.close()
 
+    def _end_line(self) -> None:
+        """What somebody was writing when he was killed is a line of its own, not part of ours."""
+        with suppress(OSError), open(self.file.path, "rb") as file:  # empty, or not for us to read
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                with self.file.lock:
+                    self.file.append(b"\n")
+
+
+def encoded(text: str) -> bytes:
+    """A text as it is written: any text, since no record may be lost for half of a pair in it."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
 
 def _line(line: str | bytes) -> bytes:
-    content = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else line
+    content = encoded(line) if isinstance(line, str) else line
     return content.replace(b"\n", b"\\n") + b"\n"

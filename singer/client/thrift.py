@@ -61,8 +61,9 @@ class ThriftLogger:
         if self._audit:
             if self._pid != os.getpid():
                 self._begin(now_ns)
-            headers = self._headers.field(self._sequence, now_ns // 1_000_000)
-            self._sequence += 1
+            number = self._sequence
+            self._sequence += 1  # before a signal's handler logs as well
+            headers = self._headers.field(number, now_ns // 1_000_000)
         return log_message(
             message,
             key=key,
@@ -73,6 +74,6 @@ class ThriftLogger:
 
     def _begin(self, now_ns: int) -> None:
         """A session: of this process."""
-        self._pid = os.getpid()
-        self._sequence = 0
-        self._headers = AuditHeaders(self._host, self._name, self._pid, now_ns // 1_000_000)
+        pid = os.getpid()
+        self._headers = AuditHeaders(self._host, self._name, pid, now_ns // 1_000_000)
+        self._sequence, self._pid = 0, pid

@@ -14,10 +14,19 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from singer.base.config import AgentConfig, ClusterConfig, Config, ReaderConfig, StreamConfig
+from singer.base.config import (
+    AgentConfig,
+    ClusterConfig,
+    Config,
+    PlatformConfig,
+    ReaderConfig,
+    RegistryConfig,
+    StreamConfig,
+)
 from singer.base.errors import ConfigError, Problem
+from singer.base.hostid import host_id
 from singer.base.suggestion import suggestion
-from singer.config import rules
+from singer.config import registry, rules
 from singer.config.document import Spot, compose, parse
 from singer.config.nodes import INVALID, Entry, Invalid, shown
 from singer.config.notations import Notations, first
@@ -63,9 +72,11 @@ class _Loading:
         self._nodes = self._notations.nodes
         self._files: list[str] = []
         self._agent = AgentConfig()
+        self._platform: tuple[PlatformConfig, ...] = ()
         self._clusters: dict[str, ClusterConfig] = {}
         self._cluster_keys: dict[str, Spot] = {}
         self._streams: list[StreamConfig] = []
+        self._registry: RegistryConfig | None = None
 
     def load(self, path: str) -> Loaded:
         self._main(path)
@@ -76,10 +87,13 @@ class _Loading:
             raise ConfigError(
                 tuple(sorted(problems, key=lambda each: (order[each.file], each.line, each.column)))
             )
+        if self._agent.registry is not None:
+            self._apply_registry(self._agent.registry)
         config = Config(
             agent=self._agent,
             clusters=MappingProxyType(self._clusters),
             streams=tuple(self._streams),
+            registry=self._registry,
         )
         return Loaded(config=config, warnings=self._warnings(), files=tuple(self._files))
 
@@ -104,11 +118,38 @@ class _Loading:
             elif name not in MAIN_KEYS:
                 self._nodes.unknown(entry.key, name, (*MAIN_KEYS, *PENDING[Config]))
         if "agent" in entries:
-            self._agent = self._nodes.read(entries["agent"].value, AgentConfig)
+            agent = self._nodes.read(entries["agent"].value, AgentConfig)
+            if agent is not INVALID:
+                self._agent = agent
+                self._read_registry(entries["agent"].value)
         self._contents(entries)
         if "include" in entries:
             for spot in self._nodes.items(entries["include"].value) or []:
                 self._include(spot, path)
+
+    def _read_registry(self, agent: Spot) -> None:
+        """Before the streams, whose topics it explains."""
+        if self._agent.registry is None:
+            return
+        entries = self._open(self._agent.registry)
+        if entries is None:
+            if not self._nodes.problems:
+                self._nodes.fault(agent.child(agent.node, "registry"), "is empty")
+            return
+        registry.unknown_keys(self._notations, entries)
+        if "uris" in entries:
+            registry.read_uris(self._notations, entries["uris"].value)
+        if "properties" in entries:
+            self._platform = registry.read_properties(self._notations, entries["properties"].value)
+        self._contents({"clusters": entries["clusters"]} if "clusters" in entries else {})
+
+    def _apply_registry(self, path: str) -> None:
+        """The platform's properties below those of each cluster."""
+        host = self._agent.id or host_id()
+        laid, groups = registry.apply(self._clusters, self._platform, host)
+        for name, properties in laid.items():
+            self._clusters[name] = replace(self._clusters[name], properties=properties)
+        self._registry = registry.registry(path, groups)
 
     def _include(self, spot: Spot, main: str) -> None:
         pattern = self._nodes.text(spot)
@@ -180,8 +221,12 @@ class _Loading:
             )
 
     def _warnings(self) -> tuple[Problem, ...]:
-        ignored = self._nodes.ignored
-        if not ignored:
-            return ()
-        paths = ", ".join(dict.fromkeys(spot.path for spot in ignored))
-        return (replace(ignored[0].problem(f"not built yet, ignored: {paths}"), path=""),)
+        warnings = []
+        if ignored := self._nodes.ignored:
+            paths = ", ".join(dict.fromkeys(spot.path for spot in ignored))
+            warnings.append(ignored[0].problem(f"not built yet, ignored: {paths}"))
+        if headed := self._notations.headed:
+            paths = ", ".join(dict.fromkeys(spot.path for spot in headed))
+            cost = "each record is then sent by a call of its own, at several times the CPU"
+            warnings.append(headed[0].problem(f"{paths}: {cost} (docs/benchmarks.md)"))
+        return tuple(replace(warning, path="") for warning in warnings)

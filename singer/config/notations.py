@@ -8,6 +8,7 @@ once everything is read.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -19,13 +20,16 @@ from singer.base.config import (
     AgentConfig,
     ClusterConfig,
     ContainerReaderConfig,
+    CreateConfig,
     DestinationConfig,
     EmbeddedConfig,
     EnvelopeConfig,
     FramesReaderConfig,
     Glob,
+    HeadersConfig,
     LengthType,
     LimitConfig,
+    LingerConfig,
     LocalConfig,
     MultilineReaderConfig,
     Ordering,
@@ -33,6 +37,7 @@ from singer.base.config import (
     PartitionerType,
     Path,
     PatternConfig,
+    PlatformConfig,
     PrefixConfig,
     ProtobufReaderConfig,
     ReaderConfig,
@@ -51,12 +56,16 @@ from singer.config.nodes import INVALID, SCALARS, Check, Entry, Invalid, Nodes, 
 from singer.config.pending import PENDING
 from singer.files.pathpattern import PathPattern
 from singer.kafka import properties as kafka_properties
-from singer.kafka import security
+from singer.kafka import security, topic_uri
+from singer.kafka.addresses import address
+from singer.kafka.headers import HEADER_NAMES
 from singer.kafka.topic_template import TopicTemplate
 from singer.locality import zone
 from singer.readers.encoding import Encoding
 from singer.transforms.making import make as make_transform
 
+#: Begins or ends a text, which lines have no part in.
+_OF_A_TEXT: Final = re.compile(r"(?<!\\)(?:\\\\)*\\[Az]")
 #: By the word of its `type`, the record of a reader.
 _READERS: Final[Mapping[str | None, type[ReaderConfig]]] = MappingProxyType(
     {
@@ -75,17 +84,22 @@ _READERS: Final[Mapping[str | None, type[ReaderConfig]]] = MappingProxyType(
 class Notations:
     """A `Nodes` that knows Singer's configuration.
 
-    `references` are the cluster names that destinations use, `stream_names` those of streams.
+    `references` are the cluster names that destinations use, `stream_names` those of streams,
+    `uris` the clusters of prefixes of topic URIs; `headed` is where headers are asked for.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.references: list[tuple[str, Spot]] = []
         self.stream_names: dict[str, Spot] = {}
+        self.uris: dict[tuple[str, ...], str] = {}
+        self.headed: list[Spot] = []
         checks: dict[tuple[type, str], Check] = {key: _within(*key) for key in rules.LIMITS}
         checks |= {
             (AgentConfig, "locality"): _quoted(zone.parse),
             (ClusterConfig, "bootstrap"): self._check_bootstrap,
+            (ClusterConfig, "allow_uncompressed"): _quoted(rules.reason),
             (EmbeddedConfig, "racks"): _not_empty,
+            (PlatformConfig, "name"): _quoted(rules.name),
             (StreamConfig, "name"): self._check_stream_name,
             (StreamConfig, "paths"): self._check_paths,
             (StreamConfig, "publish"): self._check_publish,
@@ -96,23 +110,28 @@ class Notations:
             (DestinationConfig, "topic"): _quoted(TopicTemplate),
             (DestinationConfig, "cluster"): self._refer,
             (LocalConfig, "hosts"): self._check_hosts,
+            (HeadersConfig, "static"): self._check_static,
         }
         self.nodes = Nodes(
             environ=environ,
             notations={
                 AgentConfig: self._agent,
                 ClusterConfig: self._cluster,
+                PlatformConfig: self._platform,
                 StreamConfig: self._stream,
                 DestinationConfig: self._destination,
                 ReaderConfig: self._reader,
                 PartitionerConfig: self._partitioner,
-                LocalConfig: self._local,
+                CreateConfig: lambda spot: self._optional(CreateConfig, spot),
+                LocalConfig: lambda spot: self._optional(LocalConfig, spot),
+                HeadersConfig: self._headers,
                 TransformConfig: self._transform,
                 PatternConfig: lambda spot: self._short(PatternConfig, "pattern", spot),
                 RedactConfig: self._redact,
                 PrefixConfig: lambda spot: self._short(PrefixConfig, "text", spot),
                 EnvelopeConfig: lambda spot: self._short(EnvelopeConfig, "type", spot),
                 LimitConfig: lambda spot: self._short(LimitConfig, "bytes_per_second", spot),
+                LingerConfig: self._linger,
             },
             checks=checks,
             conversions={
@@ -153,7 +172,13 @@ class Notations:
         elif "embedded" in entries:
             self.nodes.fault(entries["embedded"].key, "needs bootstrap: embedded")
         elif bootstrap is None and "bootstrap_file" not in entries:
-            self.nodes.fault(spot, "bootstrap is missing: a list of host:port, or embedded")
+            self.nodes.fault(
+                spot, "bootstrap is missing: a list of host:port, or embedded; or bootstrap_file"
+            )
+        if bootstrap and "bootstrap_file" in entries:
+            self.nodes.fault(
+                entries["bootstrap_file"].key, "is another way to say bootstrap: remove one of them"
+            )
         properties = entries.pop("properties", None)
         if properties:
             given["properties"] = self._properties(properties.value)
@@ -173,6 +198,19 @@ class Notations:
                 self._report({key: reason}, properties.value)
         return cluster
 
+    def _platform(self, spot: Spot) -> Any:
+        entries = self.nodes.entries(spot)
+        if entries is None:
+            return INVALID
+        given = entries.pop("properties", None)
+        if given is None:
+            return self.nodes.fault(spot, "properties is missing")
+        values = self._properties(given.value)
+        if values is not INVALID:
+            refused = kafka_properties.refusals(values, allow_uncompressed=False)
+            self._report(refused, given.value)
+        return self.nodes.fill(PlatformConfig, spot, entries, properties=values)
+
     def _properties(self, spot: Spot) -> Any:
         entries = self.nodes.entries(spot)
         if entries is None:
@@ -190,7 +228,7 @@ class Notations:
 
     def _check_bootstrap(self, addresses: tuple[str, ...], spot: Spot) -> None:
         _not_empty(addresses, spot)
-        self._each(addresses, spot, rules.address)
+        self._each(addresses, spot, address)
 
     def _report(self, faults: Mapping[str, str], spot: Spot) -> None:
         entries = self.nodes.entries(spot) or {}
@@ -241,10 +279,28 @@ class Notations:
         if entries is None:
             return INVALID
         given = {} if "name" in entries else {"name": ""}
+        topic = self.nodes.text(entries["topic"].value) if "topic" in entries else ""
+        if isinstance(topic, str) and topic_uri.is_uri(topic):
+            try:
+                given |= self._located(topic, entries)
+            except ValueError as error:
+                return self.nodes.fault(entries["topic"].value, f"{error}, not {shown(topic)}")
+            del entries["topic"]
         destination = self.nodes.fill(DestinationConfig, spot, entries, **given)
         if destination is INVALID or destination.name:
             return destination
         return replace(destination, name=f"{destination.cluster}/{destination.topic}")
+
+    def _located(self, text: str, entries: Mapping[str, Entry]) -> dict[str, str]:
+        """The cluster and the topic that a topic URI stands for. Raises ValueError."""
+        uri = topic_uri.parse(text)
+        TopicTemplate(uri.topic)
+        if "cluster" in entries:
+            raise ValueError("a topic URI names the cluster: remove cluster, or write the topic")
+        cluster = topic_uri.find(uri, self.uris)
+        if cluster is None:
+            raise ValueError("must begin like one of the uris of agent.registry")
+        return {"cluster": cluster, "topic": uri.topic}
 
     def _partitioner(self, spot: Spot) -> Any:
         partitioner = self._typed(PartitionerConfig, spot)
@@ -272,12 +328,29 @@ class Notations:
                 f"leaders move: remove it, or say ordering: none if that may be{hint}",
             )
 
-    def _local(self, spot: Spot) -> Any:
-        """`true` is short for `{}`."""
+    def _optional(self, kind: type, spot: Spot) -> Any:
+        """`true` is short for `{}`, `false` for nothing."""
         if not isinstance(spot.node, yaml.ScalarNode):
-            return self.nodes.record(LocalConfig, spot)
+            return self.nodes.record(kind, spot)
         word = self.nodes.read(spot, bool)
-        return word if word is INVALID else LocalConfig() if word else None
+        return word if word is INVALID else kind() if word else None
+
+    def _headers(self, spot: Spot) -> Any:
+        """A list is short for `{add: …}`."""
+        short = {"add": Entry(key=spot, value=spot)}
+        entries = short if isinstance(spot.node, yaml.SequenceNode) else self.nodes.entries(spot)
+        headers = INVALID if entries is None else self.nodes.fill(HeadersConfig, spot, entries)
+        if headers is not INVALID and headers:
+            self.headed.append(spot)
+        return headers
+
+    def _check_static(self, static: Mapping[str, str], spot: Spot) -> None:
+        for name in static:
+            place = (self.nodes.entries(spot) or {})[name].key
+            if not name or "\0" in name:
+                self.nodes.fault(place, "must be a name")
+            elif name in HEADER_NAMES:
+                self.nodes.fault(place, "is the name of one that add fills in: use another")
 
     def _check_hosts(self, hosts: Mapping[str, float], spot: Spot) -> None:
         for rack, number in hosts.items():
@@ -304,6 +377,18 @@ class Notations:
             except ValueError as error:
                 return self.nodes.fault(spot, str(error))
         return transform
+
+    def _linger(self, spot: Spot) -> Any:
+        """`auto` is short for `{}`, a duration for `{wait: …}`."""
+        if spot.node.value == "auto":
+            return LingerConfig()
+        linger = self._short(LingerConfig, "wait", spot)
+        entries = self._entries_with("wait", spot) or {}
+        if linger is not INVALID and linger.wait is not None and "latency" in entries:
+            self.nodes.fault(
+                entries["latency"].value, "is for linger: auto; with wait it says nothing"
+            )
+        return linger
 
     def _redact(self, spot: Spot) -> Any:
         entries = self.nodes.entries(spot)
@@ -382,6 +467,15 @@ def _faults(reader: Any) -> Mapping[str, str]:
             return {"start": "needs start or end: what is found in a record's first or last line"}
         case FramesReaderConfig() if (reader.length is LengthType.FIXED) is not bool(reader.size):
             return {"size": "size says how long each is, with length: fixed, and only then"}
+        case FramesReaderConfig() if reader.size and reader.size > reader.max_record:
+            return {"size": "must be at most max_record, or all of them would be dead letters"}
+        case MultilineReaderConfig():
+            patterns = {"start": reader.start or "", "end": reader.end or ""}
+            return {
+                key: r"is found in lines: say ^ for \A and $ for \z"
+                for key, pattern in patterns.items()
+                if _OF_A_TEXT.search(pattern)
+            }
     return {}
 
 

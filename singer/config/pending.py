@@ -44,10 +44,6 @@ PENDING: Final[Mapping[type, Mapping[str, Pending]]] = MappingProxyType(
             "admin_socket": Pending(meaning="socket for `singer status` and others"),
         },
         ClusterConfig: {
-            "bootstrap_file": Pending(
-                meaning="a watched file that names the brokers",
-                refusal="no broker is known; use bootstrap",
-            ),
             "delivery": Pending(
                 meaning="at_least_once or exactly_once",
                 neutral="at_least_once",
@@ -59,11 +55,6 @@ PENDING: Final[Mapping[type, Mapping[str, Pending]]] = MappingProxyType(
         },
         DestinationConfig: {
             "max_lag": Pending(meaning="how far a shadow may fall behind before it skips"),
-            "create": Pending(
-                meaning="create the topic if it is absent",
-                neutral="false",
-                choices=("true", "false"),
-            ),
         },
     }
 )

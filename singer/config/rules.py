@@ -14,14 +14,17 @@ from typing import Final
 from singer.base.config import (
     AgentConfig,
     ContainerReaderConfig,
+    CreateConfig,
     DeadLetterConfig,
     EmbeddedConfig,
     FramesReaderConfig,
     LimitConfig,
+    LingerConfig,
     LocalConfig,
     MultilineReaderConfig,
     OAuthConfig,
     PartitionerConfig,
+    PlatformConfig,
     ProtobufReaderConfig,
     TextReaderConfig,
     ThriftReaderConfig,
@@ -32,7 +35,6 @@ from singer.base.regex import compile_regex
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 #: The default is <cluster>/<topic>, at most 100 + 1 + 249 characters, as the topic is written.
 _DESTINATION: Final = re.compile(r"[A-Za-z0-9._/{}-]{1,400}")
-_ADDRESS: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 _SECRET_NAME: Final = re.compile(
     r"password|passphrase|secret|token|credential|jaas|\.key\.pem|oauthbearer\.config"
 )
@@ -54,6 +56,9 @@ LIMITS: Final[Mapping[tuple[type, str], tuple[str | None, str | None]]] = Mappin
         (EmbeddedConfig, "partitions"): ("1", "1000"),
         (PartitionerConfig, "interval"): ("100ms", None),
         (PartitionerConfig, "partitions"): ("1", None),
+        (CreateConfig, "partitions"): ("1", "100000"),
+        (CreateConfig, "replication_factor"): ("1", "100"),
+        (PlatformConfig, "percent"): ("0", "100"),
         (LocalConfig, "max_share"): ("1", None),
         # librdkafka's message.max.bytes ends here, and a batch holds lengths as 32 bits.
         (TextReaderConfig, "max_record"): ("1", "1000000000"),
@@ -61,6 +66,8 @@ LIMITS: Final[Mapping[tuple[type, str], tuple[str | None, str | None]]] = Mappin
         (ContainerReaderConfig, "max_record"): ("1KiB", "1000000000"),
         (ContainerReaderConfig, "timeout"): ("10ms", None),
         (LimitConfig, "bytes_per_second"): ("1", None),
+        (LingerConfig, "wait"): ("0s", "10s"),
+        (LingerConfig, "latency"): ("1ms", "10s"),
         (MultilineReaderConfig, "max_lines"): ("1", None),
         (MultilineReaderConfig, "timeout"): ("10ms", None),
         (ThriftReaderConfig, "max_record"): ("8", "1000000000"),
@@ -94,12 +101,10 @@ def destination_name(text: str) -> str:
     return text
 
 
-def address(text: str) -> str:
-    """A broker's `host:port`."""
-    match = _ADDRESS.fullmatch(text)
-    if match is None or not 0 < int(match[1]) < 65536:
-        hint = " (topic URIs are not built yet)" if ":/rn:" in text else ""
-        raise ValueError(f"must be host:port{hint}")
+def reason(text: str) -> str:
+    """Why something is as it is, for whoever reads the configuration later."""
+    if not text.strip():
+        raise ValueError("must say why")
     return text
 
 

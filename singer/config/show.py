@@ -18,11 +18,13 @@ from singer.config import scalars
 
 def show(config: Config) -> str:
     """The YAML text of `config`."""
-    plain = {
+    plain: dict[str, Any] = {
         "agent": _record(config.agent),
         "clusters": {name: _cluster(cluster) for name, cluster in config.clusters.items()},
         "streams": [_record(stream) for stream in config.streams],
     }
+    if config.registry is not None:  # what it says stands below already
+        plain["agent"]["registry"] = None
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -64,4 +66,5 @@ def _cluster(cluster: ClusterConfig) -> dict[str, Any]:
         plain["bootstrap"] = "embedded"
     else:
         del plain["embedded"]
+    del plain["bootstrap" if cluster.bootstrap_file is not None else "bootstrap_file"]
     return plain

@@ -14,7 +14,7 @@ from typing import Final
 
 from singer.base.backoff import Backoff
 from singer.base.batch import RecordBatch
-from singer.base.config import ClusterConfig
+from singer.base.config import ClusterConfig, CreateConfig
 from singer.base.errors import (
     ClusterError,
     DeliveryError,
@@ -25,7 +25,8 @@ from singer.base.errors import (
 from singer.base.events import Emit, InternalError
 from singer.base.ports import Clock, Receipt, Route
 from singer.base.zone import Zone
-from singer.kafka import errors, security, tokens, topology
+from singer.kafka import errors, preflight, security, tokens, topology
+from singer.kafka.connections import Connections
 from singer.kafka.credentials import Credentials, Fingerprint
 from singer.kafka.embedded import EmbeddedCluster
 from singer.kafka.events import (
@@ -35,19 +36,24 @@ from singer.kafka.events import (
     ClientWarning,
     ClusterDown,
     ClusterUp,
+    Compressed,
+    ConnectionsCounted,
     CredentialsRenewed,
     CredentialsUnusable,
     ProducerBroken,
     ProducerNotReplaced,
+    ProducerRetired,
     RequestRefused,
 )
 from singer.kafka.handle import Handle
+from singer.kafka.preflight import Finding, Need
 from singer.kafka.producer import ColumnarProducer
-from singer.kafka.properties import settings
+from singer.kafka.properties import is_tls, settings
 from singer.kafka.security import Refusal
 from singer.kafka.threads import in_thread
 from singer.kafka.topologies import ASK_SECONDS, Topologies
 from singer.kafka.topology import Topology
+from singer.kafka.traffic import Traffic
 
 #: How often it is looked whether something has to be asked.
 _LOOK_SECONDS: Final = 1.0
@@ -128,6 +134,7 @@ class KafkaCluster:
             answered=self.alive,
             create=embedded.create_topic if embedded is not None else None,
         )
+        self._publishers: dict[str, tuple[tuple[str, str], ...]] = {}
         self._up: bool | None = None
         self._cause = _NO_ANSWER
         self._watching: asyncio.Task[None] | None = None
@@ -203,6 +210,11 @@ class KafkaCluster:
         """The topic's topology, shared by all its writers; known once `ready` returned."""
         return self._topologies.use(topic, local=local)
 
+    def published(self, topic: str, stream: str, destination: str) -> None:
+        """A destination of a stream goes to the topic: what is measured of it is theirs."""
+        known = self._publishers.get(topic, ())
+        self._publishers[topic] = tuple(dict.fromkeys((*known, (stream, destination))))
+
     async def ready(self, topic: str) -> None:
         """Return once batches for the topic can be routed and sent.
 
@@ -229,6 +241,15 @@ class KafkaCluster:
             return held
         return self._producer.produce(topic, route, batch)
 
+    def may_create(self, topic: str, how: CreateConfig) -> None:
+        """The topic is created where it is absent; others never are."""
+        self._topologies.may_create(topic, how)
+
+    async def preflight(self, needs: tuple[Need, ...]) -> tuple[Finding, ...]:
+        """What is not as these topics need it. Raises DeliveryError without an answer."""
+        facts = await preflight.examine(self._handle(), needs, ASK_SECONDS)
+        return preflight.judge(self.name, needs, facts, self.zone.names)
+
     @property
     def is_up(self) -> bool | None:
         """Whether a broker answers; None until that is known."""
@@ -244,6 +265,24 @@ class KafkaCluster:
     def zone_changed(self) -> None:
         """This host's zone has other names now."""
         self._topologies.zone_changed()
+
+    def relocate(self, bootstrap: str) -> None:
+        """The brokers are found at these addresses now, `host:port` with commas between.
+
+        While some address stays and the cluster answers, the living producer is told the new ones.
+        Else this may be another cluster, where the numbers of an idempotent producer could be
+        those of somebody else, whose records ours would be taken for: a new producer.
+        """
+        before, now = set(self._bootstrap.split(",")), set(bootstrap.split(","))
+        self._bootstrap = self._settings["bootstrap.servers"] = bootstrap
+        if now == before or not bootstrap:
+            return
+        if now & before and self._up:
+            if new := now - before:
+                self.producer.add_brokers(",".join(sorted(new)))
+            return
+        self._topologies.relocate(bootstrap)
+        self._retire(f"the brokers are at {bootstrap} now")
 
     # --- what the producer says (Owner) -----------------------------------------------------
 
@@ -302,6 +341,15 @@ class KafkaCluster:
         if self._replacing is None:
             self._replacing = asyncio.get_running_loop().create_task(self._replace())
 
+    def _retire(self, reason: str) -> None:
+        """Replace a producer that is sound, because its settings are those of before."""
+        if self._closed or self._producer is None:
+            return
+        self._producer.retire(reason)
+        self._emit(ProducerRetired(cluster=self.name, cause=reason))
+        if self._replacing is None:
+            self._replacing = asyncio.get_running_loop().create_task(self._replace())
+
     def logged(self, level: int, facility: str, text: str) -> None:
         """A line of librdkafka's log."""
         if facility == "FAIL":  # a connection that simply ended is told in the log only
@@ -312,6 +360,32 @@ class KafkaCluster:
     def token_wanted(self, handle: Handle) -> None:
         """A handle needs a token."""
         self._briefly(self._token(handle))
+
+    def measured(self, traffic: Traffic) -> None:
+        """What was sent of a topic."""
+        self._emit(
+            Compressed(
+                cluster=self.name,
+                topic=traffic.topic,
+                publishers=self._publishers.get(traffic.topic, ()),
+                records=traffic.records,
+                batches=traffic.batches,
+                nbytes=traffic.nbytes,
+                sent_bytes=traffic.sent_bytes,
+            )
+        )
+
+    def connected(self, connections: Connections) -> None:
+        """What became of connections."""
+        self._emit(
+            ConnectionsCounted(
+                cluster=self.name,
+                standing=connections.standing,
+                tried=connections.tried,
+                ended=connections.ended,
+                tls=is_tls(self._settings),
+            )
+        )
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -362,6 +436,8 @@ class KafkaCluster:
                 try:
                     await topology.probe(self._handle(), _PROBE_SECONDS)
                 except DeliveryError:
+                    # All addresses may be others now: begin anew with those that were given.
+                    self._handle().add_brokers(self._bootstrap)
                     if self._up and asked is self._producer:  # else its successor may be well
                         backoff.reset()
                         self._down()
@@ -387,7 +463,8 @@ class KafkaCluster:
             while self._producer is old and not self._closed:
                 try:
                     if old is not None:
-                        await old.settle()
+                        # Who does not answer will not do so in a while either.
+                        await old.settle() if self._up else await old.settle(0.0)
                         await self._end(old)
                     await asyncio.sleep(delay_seconds)
                     self._producer = await self._make()
@@ -412,7 +489,8 @@ class KafkaCluster:
         """A producer with what the files hold now. Raises InputError, ClusterError."""
         if self._credentials.files:
             self._in_use = await in_thread("singer-kafka-files", self._credentials.fingerprint)
-            self._settings = await in_thread("singer-kafka-files", self._credentials.read)
+            read = await in_thread("singer-kafka-files", self._credentials.read)
+            self._settings = {**read, "bootstrap.servers": self._bootstrap}
         return ColumnarProducer(self._settings, self)
 
     async def _end(self, producer: ColumnarProducer) -> None:

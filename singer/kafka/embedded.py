@@ -95,8 +95,17 @@ class EmbeddedCluster:
         """Let a broker (-1: all) answer this much later."""
         self._operate("delay broker", rd.mock_broker_set_rtt, broker, milliseconds)
 
-    def push_errors(self, api_key: int, codes: Sequence[int]) -> None:
-        """Answer the next requests of a kind with these codes, one each; 0 lets one through."""
+    def push_errors(self, api_key: int, codes: Sequence[int], *, broker: int = -1) -> None:
+        """Answer the next requests of a kind with these codes, one each; 0 lets one through.
+
+        `broker` is the one that does; -1: all of them together.
+        """
+        if broker != -1:
+            for code in codes:
+                step = f"let broker {broker} refuse requests"
+                push = rd.mock_broker_push_request_error_rtts
+                self._operate(step, push, broker, api_key, 1, code, 0)
+            return
         array = (ctypes.c_int * len(codes))(*codes)
         rd.mock_push_request_errors_array(self._mock, api_key, len(codes), array)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from singer.base.events import Count, Event, Severity
+from singer.base.events import Count, Event, Gauge, Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +53,69 @@ class ClusterUp(_ClusterEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BootstrapRead(_ClusterEvent):
+    """The file that names a cluster's brokers was read."""
+
+    path: str
+    brokers: str
+
+    def message(self) -> str:
+        """See Event."""
+        return f"brokers of cluster {self.cluster}: {self.path} names {self.brokers}"
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """See Event."""
+        return (Gauge("singer_bootstrap_file_usable", 1.0, (("cluster", self.cluster),)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootstrapUnusable(_ClusterEvent):
+    """The file that names a cluster's brokers is gone, empty or broken."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+
+    path: str
+    cause: str
+    #: Those that remain in force.
+    brokers: str
+
+    def message(self) -> str:
+        """See Event."""
+        meanwhile = (
+            f"those of before are used ({self.brokers})"
+            if self.brokers
+            else ("no broker is known, and the cluster's streams wait")
+        )
+        return (
+            f"brokers of cluster {self.cluster}: bootstrap_file {self.path}: {self.cause}:"
+            f" mend it, it is read again at once; until then {meanwhile}"
+        )
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """See Event."""
+        return (Gauge("singer_bootstrap_file_usable", 0.0, (("cluster", self.cluster),)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerBroken(_ClusterEvent):
     """The producer can no longer be used; what it held is read again and sent by a new one."""
 
     severity: ClassVar[Severity] = Severity.ERROR
+
+    cause: str
+
+    def message(self) -> str:
+        """See Event."""
+        return f"produce to cluster {self.cluster}: {self.cause}: the producer is replaced"
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        return self._count("singer_producers_replaced_total")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProducerRetired(_ClusterEvent):
+    """The producer is replaced although it is sound; what it cannot deliver is sent again."""
 
     cause: str
 
@@ -220,6 +279,117 @@ class TopologyChanged(_ClusterEvent):
     def message(self) -> str:
         """See Event."""
         return f"topic {self.topic}: {self.partitions} partitions, {self.leaderless} leaderless"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicCreated(_ClusterEvent):
+    """An absent topic was created, because `create` says so."""
+
+    topic: str
+
+    def message(self) -> str:
+        """See Event."""
+        return f"topic {self.topic}: it was absent, and is created"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreflightFailed(_ClusterEvent):
+    """Something is not as it should be on the cluster; found once, at the start."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+
+    thing: str
+    cause: str
+    advice: str
+
+    def message(self) -> str:
+        """See Event."""
+        return f"look at {self.thing}: {self.cause}: {self.advice}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compressed(_ClusterEvent):
+    """What was sent of a topic since the last time, what was sent again included.
+
+    `nbytes` are those of values and keys, `sent_bytes` those of their batches as they went out.
+    All who publish to a topic share its batches, and so their ratio.
+    """
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+
+    topic: str
+    publishers: tuple[tuple[str, str], ...]  #: (stream, destination)
+    records: int
+    batches: int
+    nbytes: int
+    sent_bytes: int
+
+    @property
+    def ratio(self) -> float:
+        """How many bytes of records each byte that was sent stands for."""
+        return self.nbytes / self.sent_bytes
+
+    def message(self) -> str:
+        """See Event."""
+        return (
+            f"sent to {self.topic}: {self.records} records in {self.batches} batches, "
+            f"{self.nbytes} bytes compressed to {self.sent_bytes}"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        labels = (("cluster", self.cluster), ("topic", self.topic))
+        return (
+            Count("singer_sent_records_total", self.records, labels),
+            Count("singer_sent_batches_total", self.batches, labels),
+            Count("singer_sent_uncompressed_bytes_total", self.nbytes, labels),
+            Count("singer_sent_bytes_total", self.sent_bytes, labels),
+        )
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """See Event."""
+        return tuple(
+            gauge
+            for stream, destination in self.publishers
+            for labels in [
+                (("stream", stream), ("destination", destination), ("topic", self.topic))
+            ]
+            for gauge in (
+                Gauge("singer_compression_ratio", self.ratio, labels),
+                Gauge("singer_batch_records", self.records / self.batches, labels),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionsCounted(_ClusterEvent):
+    """How many connections to brokers stand, and how many were tried and ended since before."""
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+
+    standing: int
+    tried: int
+    ended: int
+    tls: bool  #: each attempt that reaches a broker is a handshake
+
+    def message(self) -> str:
+        """See Event."""
+        return (
+            f"cluster {self.cluster}: {self.standing} connections,"
+            f" {self.tried} tried, {self.ended} ended"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """See Event."""
+        return (
+            *self._count("singer_connects_total", self.tried),
+            *self._count("singer_disconnects_total", self.ended),
+            *self._count("singer_tls_handshakes_total", self.tried if self.tls else 0),
+        )
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """See Event."""
+        return (Gauge("singer_connections", self.standing, (("cluster", self.cluster),)),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,15 @@ _FLUSH_SLICE_MS: Final = 200
 _END_AGAIN_SECONDS: Final = 1.0
 
 
+#: What admin requests are answered with.
+_ANSWERS: Final = (
+    rd.EVENT_CREATE_TOPICS,
+    rd.EVENT_DESCRIBE_CONFIGS,
+    rd.EVENT_DESCRIBE_TOPICS,
+    rd.EVENT_DESCRIBE_CLUSTER,
+)
+
+
 class Listener(Protocol):
     """Hears a handle's events; called on the loop, must not raise or block."""
 
@@ -57,6 +66,10 @@ class Listener(Protocol):
 
     def token_wanted(self, handle: Handle) -> None:
         """A token for SASL OAUTHBEARER is needed, the first or one in place of another."""
+        ...
+
+    def measured(self, statistics: bytes) -> None:
+        """Statistics of librdkafka, as JSON; every `statistics.interval.ms`."""
         ...
 
 
@@ -96,6 +109,11 @@ class Handle:
             pointer = self._topics[name] = rd.topic_new(self.pointer, name.encode(), None)
         return pointer
 
+    def add_brokers(self, addresses: str) -> None:
+        """Make more brokers known, `host:port` with commas between; it forgets none."""
+        if not self._closed:  # its pointer may lead nowhere any more
+            rd.brokers_add(self.pointer, addresses.encode())
+
     # --- events -----------------------------------------------------------------------------
 
     def _readable(self) -> None:
@@ -129,7 +147,9 @@ class Handle:
             self._listener.logged(level.value, _text(facility.value), _text(text.value))
         elif kind == rd.EVENT_OAUTHBEARER_TOKEN_REFRESH:
             self._listener.token_wanted(self)
-        elif kind in (rd.EVENT_DESCRIBE_TOPICS, rd.EVENT_DESCRIBE_CLUSTER):
+        elif kind == rd.EVENT_STATS:
+            self._listener.measured(rd.event_stats(event))
+        elif kind in _ANSWERS:
             answer = self._answers.pop(rd.event_opaque(event) or 0, None)
             if answer is not None:
                 answer(event)
@@ -324,7 +344,7 @@ def _create(settings: Mapping[str, str]) -> int:
         if fault:
             rd.conf_destroy(conf)
             raise InputError(f"create producer: {fault}: correct the cluster's properties")
-    events = rd.EVENT_DR | rd.EVENT_ERROR | rd.EVENT_LOG
+    events = rd.EVENT_DR | rd.EVENT_ERROR | rd.EVENT_LOG | rd.EVENT_STATS
     if not security.by_oidc(settings):  # librdkafka then answers by itself
         events |= rd.EVENT_OAUTHBEARER_TOKEN_REFRESH
     rd.conf_set_events(conf, events)

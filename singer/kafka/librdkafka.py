@@ -67,9 +67,16 @@ ADMIN_OP_ANY: Final = 0
 EVENT_DR: Final = 0x1
 EVENT_LOG: Final = 0x4
 EVENT_ERROR: Final = 0x8
+EVENT_CREATE_TOPICS: Final = 100
+EVENT_DESCRIBE_CONFIGS: Final = 104
 EVENT_OAUTHBEARER_TOKEN_REFRESH: Final = 0x100
+EVENT_STATS: Final = 0x40
 EVENT_DESCRIBE_TOPICS: Final = 0x100000
 EVENT_DESCRIBE_CLUSTER: Final = 0x200000
+
+RESOURCE_TOPIC: Final = 2
+ACL_ALL: Final = 2
+ACL_WRITE: Final = 4
 
 #: Room for librdkafka's error texts.
 ERRSTR_BYTES: Final = 512
@@ -113,6 +120,27 @@ class Message(ctypes.Structure):
 
 #: Where `private` is in a message; `err` is at 0.
 MESSAGE_PRIVATE_OFFSET: Final = 64
+
+
+#: `rd_kafka_vu_t`, an argument of `produceva`. What is in the union: one number or pointer, a
+#: pointer and a size, or a header's name, value and size.
+ARGUMENT: Final = np.dtype(
+    [
+        ("type", "i4"),
+        ("_pad_type", "i4"),
+        ("first", "i8"),
+        ("second", "i8"),
+        ("third", "i8"),
+        ("_pad", "V40"),
+    ]
+)
+VTYPE_RKT: Final = 2
+VTYPE_PARTITION: Final = 3
+VTYPE_VALUE: Final = 4
+VTYPE_KEY: Final = 5
+VTYPE_OPAQUE: Final = 6
+VTYPE_MSGFLAGS: Final = 7
+VTYPE_HEADER: Final = 9
 
 
 class ErrorDescription(ctypes.Structure):
@@ -174,6 +202,7 @@ err2name = _brief("err2name", c_char_p, c_int)
 get_err_descs = _brief("get_err_descs", None, POINTER(POINTER(ErrorDescription)), POINTER(c_size_t))
 error_code = _brief("error_code", c_int, c_void_p)
 error_string = _brief("error_string", c_char_p, c_void_p)
+error_destroy = _brief("error_destroy", None, c_void_p)
 
 # --- configuration and handles --------------------------------------------------------------
 
@@ -188,6 +217,7 @@ destroy_flags = _work("destroy_flags", None, c_void_p, c_int)
 set_log_queue = _work("set_log_queue", c_int, c_void_p, c_void_p)
 topic_new = _work("topic_new", c_void_p, c_void_p, c_char_p, c_void_p)
 topic_destroy = _work("topic_destroy", None, c_void_p)
+brokers_add = _work("brokers_add", c_int, c_void_p, c_char_p)
 fatal_error = _brief("fatal_error", c_int, c_void_p, c_char_p, c_size_t)
 test_fatal_error = _work("test_fatal_error", c_int, c_void_p, c_int, c_char_p)
 outq_len = _brief("outq_len", c_int, c_void_p)
@@ -200,6 +230,8 @@ oauthbearer_set_token_failure = _brief("oauthbearer_set_token_failure", c_int, c
 # --- producing ------------------------------------------------------------------------------
 
 produce_batch = _work("produce_batch", c_int, c_void_p, c_int32, c_int, c_void_p, c_int)
+#: Takes one record, in about a microsecond.
+produceva = _brief("produceva", c_void_p, c_void_p, c_void_p, c_size_t)
 flush = _work("flush", c_int, c_void_p, c_int)
 purge = _work("purge", c_int, c_void_p, c_int)
 
@@ -221,6 +253,7 @@ event_message_array = _brief("event_message_array", c_size_t, c_void_p, POINTER(
 event_log = _brief(
     "event_log", c_int, c_void_p, POINTER(c_char_p), POINTER(c_char_p), POINTER(c_int)
 )
+event_stats = _brief("event_stats", c_char_p, c_void_p)
 event_opaque = _brief("event_opaque", c_void_p, c_void_p)
 #: Frees a whole event, thousands of messages at a time: work.
 event_destroy = _work("event_destroy", None, c_void_p)
@@ -255,6 +288,45 @@ event_describe_cluster_result = _brief("event_DescribeCluster_result", c_void_p,
 describe_cluster_result_nodes = _brief(
     "DescribeCluster_result_nodes", POINTER(c_void_p), c_void_p, POINTER(c_size_t)
 )
+admin_options_set_include_authorized_operations = _brief(
+    "AdminOptions_set_include_authorized_operations", c_void_p, c_void_p, c_int
+)
+topic_description_name = _brief("TopicDescription_name", c_char_p, c_void_p)
+topic_description_authorized_operations = _brief(
+    "TopicDescription_authorized_operations", POINTER(c_int), c_void_p, POINTER(c_size_t)
+)
+partition_info_replicas = _brief(
+    "TopicPartitionInfo_replicas", POINTER(c_void_p), c_void_p, POINTER(c_size_t)
+)
+config_resource_new = _brief("ConfigResource_new", c_void_p, c_int, c_char_p)
+config_resource_destroy_array = _brief(
+    "ConfigResource_destroy_array", None, POINTER(c_void_p), c_size_t
+)
+describe_configs = _work(
+    "DescribeConfigs", None, c_void_p, POINTER(c_void_p), c_size_t, c_void_p, c_void_p
+)
+event_describe_configs_result = _brief("event_DescribeConfigs_result", c_void_p, c_void_p)
+describe_configs_result_resources = _brief(
+    "DescribeConfigs_result_resources", POINTER(c_void_p), c_void_p, POINTER(c_size_t)
+)
+config_resource_error = _brief("ConfigResource_error", c_int, c_void_p)
+config_resource_name = _brief("ConfigResource_name", c_char_p, c_void_p)
+config_resource_configs = _brief(
+    "ConfigResource_configs", POINTER(c_void_p), c_void_p, POINTER(c_size_t)
+)
+config_entry_name = _brief("ConfigEntry_name", c_char_p, c_void_p)
+config_entry_value = _brief("ConfigEntry_value", c_char_p, c_void_p)
+new_topic_new = _brief("NewTopic_new", c_void_p, c_char_p, c_int, c_int, c_char_p, c_size_t)
+new_topic_destroy = _brief("NewTopic_destroy", None, c_void_p)
+create_topics = _work(
+    "CreateTopics", None, c_void_p, POINTER(c_void_p), c_size_t, c_void_p, c_void_p
+)
+event_create_topics_result = _brief("event_CreateTopics_result", c_void_p, c_void_p)
+create_topics_result_topics = _brief(
+    "CreateTopics_result_topics", POINTER(c_void_p), c_void_p, POINTER(c_size_t)
+)
+topic_result_error = _brief("topic_result_error", c_int, c_void_p)
+topic_result_error_string = _brief("topic_result_error_string", c_char_p, c_void_p)
 node_id = _brief("Node_id", c_int, c_void_p)
 node_rack = _brief("Node_rack", c_char_p, c_void_p)
 
@@ -270,6 +342,10 @@ mock_broker_set_down = _work("mock_broker_set_down", c_int, c_void_p, c_int32)
 mock_broker_set_up = _work("mock_broker_set_up", c_int, c_void_p, c_int32)
 mock_push_request_errors_array = _work(
     "mock_push_request_errors_array", None, c_void_p, c_int16, c_size_t, POINTER(c_int)
+)
+#: Variadic in C, for pairs of an error and a delay in ms: here always one pair.
+mock_broker_push_request_error_rtts = _work(
+    "mock_broker_push_request_error_rtts", c_int, c_void_p, c_int32, c_int16, c_size_t, c_int, c_int
 )
 mock_topic_create = _work("mock_topic_create", c_int, c_void_p, c_char_p, c_int, c_int)
 mock_partition_set_leader = _work(
@@ -300,6 +376,7 @@ def _check() -> None:
         or MESSAGE.itemsize != 72
         or private != MESSAGE_PRIVATE_OFFSET
         or Message.private.offset != MESSAGE_PRIVATE_OFFSET
+        or ARGUMENT.itemsize != 72
     ):
         raise InvariantError(
             f"load librdkafka: rd_kafka_message_t takes {MESSAGE.itemsize} bytes, not 72:"

@@ -28,12 +28,14 @@ from singer.base.errors import (
     SingerError,
 )
 from singer.base.ports import Receipt, Route
-from singer.kafka import errors
+from singer.kafka import errors, headed
 from singer.kafka import librdkafka as rd
+from singer.kafka.connections import ConnectionMeter, Connections
 from singer.kafka.delivery import Lane, Sending
-from singer.kafka.errors import ErrorClass
+from singer.kafka.error_table import ErrorClass
 from singer.kafka.handle import Handle
 from singer.kafka.properties import QUARANTINE
+from singer.kafka.traffic import Traffic, TrafficMeter
 
 #: A record's `_private` holds the number of its lane above this many bits of serial. 2**44
 #: records on one partition are petabytes; a million lanes are more than a cluster has.
@@ -83,6 +85,14 @@ class Owner(Protocol):
         """A handle needs a token for SASL OAUTHBEARER."""
         ...
 
+    def measured(self, traffic: Traffic) -> None:
+        """What was sent of a topic since the last time."""
+        ...
+
+    def connected(self, connections: Connections) -> None:
+        """How many connections stand, and what became of others since the last time."""
+        ...
+
 
 class ColumnarProducer:
     """Sends batches; every receipt is settled exactly once."""
@@ -129,7 +139,9 @@ class ColumnarProducer:
             receipt = self._loop.create_future()
         if self._fatal is not None or self._closed:
             code, reason = self._fatal or (errors.FATAL, "the producer is closed")
-            receipt.set_exception(FatalProducerError(f"produce to {topic}: {reason} ({code})"))
+            receipt.set_exception(
+                FatalProducerError(f"produce to {topic}: {reason} ({code})", code=errors.name(code))
+            )
             return receipt
         sending = Sending(topic, batch, receipt, self._finished)
         if not self._live:
@@ -159,6 +171,15 @@ class ColumnarProducer:
                     await self._idle.wait()
         return True
 
+    def add_brokers(self, addresses: str) -> None:
+        """Make more brokers of this cluster known, `host:port` with commas between."""
+        for channel in self._channels():
+            channel.handle.add_brokers(addresses)
+
+    def retire(self, reason: str) -> None:
+        """Take no more batches, as if it were broken: its owner is going to replace it."""
+        self._fatal = self._fatal or (errors.FATAL, reason)
+
     async def settle(self, patience_seconds: float = _SETTLE_SECONDS) -> bool:
         """Let what is under way come to its end, then push it there; whether it came by itself."""
         for pushed, seconds in enumerate((patience_seconds, _SETTLE_SECONDS)):
@@ -185,7 +206,8 @@ class ColumnarProducer:
             for sending in self._live:
                 if not sending.receipt.done():
                     reason = f"produce to {sending.topic}: {self._fatal[1]}"
-                    sending.receipt.set_exception(FatalProducerError(reason))
+                    name = errors.name(self._fatal[0])
+                    sending.receipt.set_exception(FatalProducerError(reason, code=name))
         self._live.clear()
         self._idle.set()
         return all(done)
@@ -242,6 +264,14 @@ class ColumnarProducer:
         """See Owner."""
         self._owner.token_wanted(handle)
 
+    def measured(self, traffic: Traffic) -> None:
+        """See Owner."""
+        self._owner.measured(traffic)
+
+    def connected(self, connections: Connections) -> None:
+        """See Owner."""
+        self._owner.connected(connections)
+
     def broken(self, code: int, reason: str) -> None:
         """A handle is broken, and with it the producer; what is under way settles as failed."""
         if self._fatal is None and not self._closed:
@@ -255,7 +285,10 @@ class ColumnarProducer:
             self.broken(code, errors.describe(code))
         if self._fatal is not None:  # the purge of its queue is a consequence, not the cause
             reason = f"produce to {sending.topic}: {self._fatal[1]}"
-            sending.fail(rows, lambda settled: FatalProducerError(reason, settled=settled))
+            name = errors.name(self._fatal[0])
+            sending.fail(
+                rows, lambda settled: FatalProducerError(reason, settled=settled, code=name)
+            )
             return
         step = f"produce to {sending.topic}"
         sending.fail(rows, lambda settled: errors.failure(step, code, settled=settled))
@@ -295,6 +328,8 @@ class _Channel:
         self._producer = producer
         self._lanes: list[Lane] = []
         self._by_partition: dict[tuple[str, int], Lane] = {}
+        self._meter = TrafficMeter()
+        self._connections = ConnectionMeter()
         self._make_room(_FIRST_ROWS)
         self.handle = Handle(settings, self, loop)
 
@@ -377,23 +412,36 @@ class _Channel:
     def _hand_over(
         self, sending: Sending, lane: Lane, rows: Int64s | None, low: int, high: int
     ) -> int:
-        """One call for messages [low, high) of the array; the first code when some were not
-        taken, else 0.
+        """One call for messages [low, high) of the array, or one for each with headers; the first
+        code when some were not taken, else 0.
         """
         count = high - low
         first = (lane.number << _SERIAL_BITS) | lane.next
         np.add(self._counting[:count], first, out=self._private[low:high])
-        taken = rd.produce_batch(
-            self.handle.topic(lane.topic),
-            lane.partition,
-            0,  # neither copy nor free: borrowed
-            self._messages_address + low * rd.MESSAGE.itemsize,
-            count,
-        )
+        topic, headers = self.handle.topic(lane.topic), sending.batch.headers
+        if headers:
+            codes = headed.produce(
+                self.handle.pointer,
+                topic,
+                lane.partition,
+                self._messages[low:high],
+                headers=headers,
+                rows=np.arange(low, high) if rows is None else rows,
+            )
+            taken = int((codes == 0).sum())
+        else:
+            taken = rd.produce_batch(
+                topic,
+                lane.partition,
+                0,  # neither copy nor free: borrowed
+                self._messages_address + low * rd.MESSAGE.itemsize,
+                count,
+            )
         if taken == count:
             lane.push(sending, count, rows, None)
             return 0
-        codes = self._messages["err"][low:high].copy()
+        if not headers:
+            codes = self._messages["err"][low:high].copy()
         every = np.arange(low, high) if rows is None else rows
         bad = codes != 0
         if taken > 0:
@@ -481,6 +529,12 @@ class _Channel:
     def token_wanted(self, handle: Handle) -> None:
         """See Listener."""
         self._producer.token_wanted(handle)
+
+    def measured(self, statistics: bytes) -> None:
+        """See Listener."""
+        for traffic in self._meter.read(statistics):
+            self._producer.measured(traffic)
+        self._producer.connected(self._connections.read(statistics))
 
 
 def _address(array: Bytes | NDArray[np.void]) -> int:

@@ -15,19 +15,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
 import random
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from singer.base.batch import Int32s
+from singer.base.config import CreateConfig
 from singer.base.errors import ClusterError, DeliveryError, TopicError
 from singer.base.events import Emit
 from singer.base.ports import Clock
+from singer.base.suggestion import meant
 from singer.base.zone import Zone
+from singer.kafka import errors
 from singer.kafka import topology as ask
-from singer.kafka.events import LocalityFound, LocalityLost, TopologyChanged
+from singer.kafka.events import LocalityFound, LocalityLost, TopicCreated, TopologyChanged
 from singer.kafka.handle import Handle
 from singer.kafka.threads import in_thread
 from singer.kafka.topology import Topology
@@ -46,6 +48,10 @@ RACKS_SECONDS: Final = 3600.0
 RACKS_SPACING_SECONDS: Final = 60.0
 #: How long "there is no such topic" is believed: hundreds of files may wait for the same one.
 ABSENT_SECONDS: Final = 5.0
+#: Between two looks whether a topic that was created is known by now.
+_NEW_TOPIC_SECONDS: Final = 0.2
+#: For CreateTopics: as many as the broker's own defaults say.
+_BY_DEFAULT: Final = -1
 
 
 class _Entry:
@@ -68,6 +74,8 @@ class _Entry:
         self.learning: asyncio.Task[None] | None = None
         self.refreshing: asyncio.Task[None] | None = None
         self.absent: tuple[float, str] = (0.0, "")
+        #: How to make it where it is absent; None: it is not made.
+        self.create: CreateConfig | None = None
 
 
 class Topologies:
@@ -108,6 +116,11 @@ class Topologies:
             entry = self._entries[topic] = _Entry(topic)
         entry.local = entry.local or local
         return entry.topology
+
+    def may_create(self, topic: str, how: CreateConfig) -> None:
+        """The topic is made where it is absent."""
+        self.use(topic, local=False)
+        self._entries[topic].create = how
 
     def zone_changed(self) -> None:
         """Say for which topics that makes a difference; partitioners see it by themselves."""
@@ -156,6 +169,14 @@ class Topologies:
             if topic is None or name == topic:
                 entry.doubtful = True
 
+    def relocate(self, bootstrap: str) -> None:
+        """The brokers are elsewhere, and may be others: what was said of them no longer holds."""
+        self._bootstrap = bootstrap
+        self._racks = {}
+        for entry in self._entries.values():
+            entry.absent = (0.0, "")
+        self.doubt()
+
     def look(self) -> None:
         """Start the questions that are due. Called about once a second."""
         now = self._clock.monotonic()
@@ -187,15 +208,17 @@ class Topologies:
         try:
             until, reason = entry.absent
             if self._clock.monotonic() < until:
-                raise TopicError(reason)
+                raise TopicError(reason, code=errors.name(errors.UNKNOWN_TOPIC_OR_PART))
             if self._create is not None:
                 await in_thread("singer-kafka-create", partial(self._create, topic))
             found = await ask.describe_topic(self._handle(), topic, ASK_SECONDS)
             self._answered()
+            if found is None and entry.create is not None:
+                found = await self._made(topic, entry.create)
             if found is None:
                 reason = await self._absence(topic)
                 entry.absent = (self._clock.monotonic() + ABSENT_SECONDS, reason)
-                raise TopicError(reason)
+                raise TopicError(reason, code=errors.name(errors.UNKNOWN_TOPIC_OR_PART))
             self._racks |= found.racks
             # The handle itself has to know the topic too: its own picture of a topic that was
             # refused once forbids to produce until metadata says otherwise.
@@ -205,6 +228,23 @@ class Topologies:
         finally:
             entry.learning = None
 
+    async def _made(self, topic: str, create: CreateConfig) -> ask.Leaders | None:
+        """Create a topic that somebody said may be; what the brokers say of it then."""
+        if await ask.create_topic(
+            self._handle(),
+            topic,
+            partitions=create.partitions or _BY_DEFAULT,
+            replication_factor=create.replication_factor or _BY_DEFAULT,
+            timeout_seconds=ASK_SECONDS,
+        ):
+            self._emit(TopicCreated(cluster=self._cluster, topic=topic))
+        deadline = self._clock.monotonic() + ASK_SECONDS
+        while True:  # brokers hear of it one after the other
+            found = await ask.describe_topic(self._handle(), topic, ASK_SECONDS)
+            if found is not None or self._clock.monotonic() > deadline:
+                return found
+            await asyncio.sleep(_NEW_TOPIC_SECONDS)
+
     async def _absence(self, topic: str) -> str:
         """What to tell a person whose topic is not there."""
         text = f"describe topic {topic}: it does not exist on {self._cluster} ({self._bootstrap})"
@@ -212,9 +252,7 @@ class Topologies:
             names = await ask.topic_names(self._handle(), ASK_SECONDS)
         except DeliveryError:
             names = []
-        close = difflib.get_close_matches(topic, names, n=3)
-        meant = f" (did you mean {' or '.join(close)}?)" if close else ""
-        return f"{text}: create it, or correct topic in publish{meant}"
+        return f"{text}: create it, or correct topic in publish{meant(topic, names)}"
 
     async def _refresh(self, entry: _Entry) -> None:
         """Look at the leaders again; the last good picture stays where that fails."""

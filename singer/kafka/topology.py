@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar, cast
 import numpy as np
 
 from singer.base.batch import Int32s
-from singer.base.errors import InvariantError
+from singer.base.errors import InvariantError, TopicError
 from singer.kafka import errors
 from singer.kafka import librdkafka as rd
 from singer.kafka.handle import Handle
@@ -147,6 +147,40 @@ async def describe_topic(handle: Handle, topic: str, timeout_seconds: float) -> 
             leaders[rd.partition_info_partition(partition)] = leader
             racks |= _rack(node)
         return Leaders(leaders=_by_partition(leaders), racks=racks)
+
+    return await handle.ask(step, send, read, timeout_seconds=timeout_seconds)
+
+
+async def create_topic(
+    handle: Handle, topic: str, *, partitions: int, replication_factor: int, timeout_seconds: float
+) -> bool:
+    """Make a topic (-1: as the broker's defaults say); False if it was there.
+
+    Raises TopicError where the cluster refuses, ClusterError without an answer.
+    """
+    step = f"create topic {topic}"
+
+    def send(options: int, queue: int) -> None:
+        text = rd.error_text()
+        new = rd.new_topic_new(
+            topic.encode(), partitions, replication_factor, text, rd.ERRSTR_BYTES
+        )
+        if not new:
+            raise TopicError(f"{step}: {text.value.decode()}: correct create in publish")
+        rd.create_topics(handle.pointer, (ctypes.c_void_p * 1)(new), 1, options, queue)
+        rd.new_topic_destroy(new)
+
+    def read(event: int) -> bool:
+        result = rd.event_create_topics_result(event)
+        answer = rd.pointers(rd.create_topics_result_topics, result)[0]
+        code: int = rd.topic_result_error(answer)
+        if code in (0, errors.TOPIC_ALREADY_EXISTS):
+            return code == 0
+        detail = (rd.topic_result_error_string(answer) or b"").decode(errors="replace")
+        raise TopicError(
+            f"{step}: {detail or errors.describe(code)} ({rd.err2name(code).decode()}):"
+            " create it yourself, or correct create in publish"
+        )
 
     return await handle.ask(step, send, read, timeout_seconds=timeout_seconds)
 

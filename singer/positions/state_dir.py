@@ -72,6 +72,10 @@ class StateDir:
         """The zone that was found out last."""
         return os.path.join(self.path, "zone")
 
+    def brokers(self, cluster: str) -> str:
+        """The brokers of a cluster that its `bootstrap_file` named last."""
+        return os.path.join(self.path, f"brokers-{cluster}")
+
     @property
     def crash_trace(self) -> str:
         """Where a crash of the process leaves its trace."""

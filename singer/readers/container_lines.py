@@ -238,6 +238,8 @@ def _parse_json(window: Bytes, starts: Int64s, ends: Int64s, rows: Int64s, parse
     joined = np.frombuffer(b"".join(times), np.uint8)
     parsed.times_ms[rows[timed]] = milliseconds(joined, at[timed], lengths[timed])
     parsed.sound[rows] = parsed.times_ms[rows] >= 0
+    for row in rows[~parsed.sound[rows]].tolist():
+        parsed.decoded.pop(row, None)  # it is no such line
 
 
 def _encoded(text: str) -> bytes:

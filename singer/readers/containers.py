@@ -7,8 +7,9 @@ Nothing is consumed from the first part on of a record that is not whole, so a r
 again and no state has to be kept. What the other stream writes in between waits with it: parts
 follow each other at once, unless the application or the node died. That is bounded: parts are
 joined over at most twice `max_record` bytes of the file, to at most `max_record` bytes, for at most
-`timeout` by the times of the lines; and when nothing came for so long, what there is of them is a
-record. Records stand in the order of their last lines. Pure; knows no files and no clock.
+`timeout` by the times of the lines; and when nothing came for so long, or a window is full of
+records that stretch over each other's ends, what there is of them is a record. Records stand in the
+order of their last lines. Pure; knows no files and no clock.
 """
 
 from __future__ import annotations
@@ -79,7 +80,13 @@ class ContainerReader:
         wait = state is State.MORE and framed.consumed + offset == ends[-1]
         records = _Records(parsed, begins, ends, self._config)
         consumed, scanned = framed.consumed, framed.scanned
-        if wait and records.open_at is not None:
+        # Each record that is not whole may stretch over the end of another: such a chain may go on
+        # for ever.
+        if (
+            wait
+            and records.open_at is not None
+            and offset + len(window) - records.open_at <= self.max_window
+        ):
             consumed = scanned = records.open_at - offset
         bad = [each for each in framed.bad if each.end <= offset + consumed]
         if not self._pass:

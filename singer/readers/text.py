@@ -80,7 +80,7 @@ class TextReader:
             if text.find(b"\n") == len(text) - 1 and 0 < len(text) <= self._max_record:
                 return _one_line(window, offset)
         unit = self._unit
-        if state is State.MORE and unit > 1:
+        if state is not State.FINAL and unit > 1:  # half a code unit waits for its rest
             window = window[: len(window) - (offset + len(window)) % unit]
         newlines = self._newlines(window, offset, scanned)
         bad: list[BadRange] = []

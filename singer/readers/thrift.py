@@ -107,6 +107,8 @@ class ThriftReader:
         resume: bytes = b"",  # noqa: ARG002  # what was before the window says nothing of it
     ) -> Framed:
         """Frame `window`, uint8, whose first byte is at file offset `offset`."""
+        if state is State.MORE and self._may_come(window, 0):
+            window = window[:0]  # a long frame may come in many small writes
         heads = self._find_heads(window)
         lengths = unsigned(window, heads)
         whole = heads + lengths + _PREFIX <= len(window)
@@ -272,7 +274,7 @@ class _Candidates:
     def next_after(self, at: int) -> int:
         """The index of the next frame behind `at`; the window's end if there is none."""
         for row in range(int(np.searchsorted(self.starts, at + 1)), len(self.starts)):
-            if self.soundness[row] == Soundness.OPEN:
+            if self.soundness[row] == _OPEN:
                 self.patience -= int(self.lengths[row])
                 if self.patience < 0:
                     continue
@@ -282,15 +284,18 @@ class _Candidates:
 
     def _is_sound(self, row: int) -> bool:
         """Whether it is a frame; what `walk` left open is found out once."""
-        if self.soundness[row] == Soundness.OPEN:
+        soundness = self.soundness[row]
+        if soundness == _OPEN:
             start = int(self.starts[row]) + _PREFIX
             found = scan(self.window[start : int(self.ends[row])].tobytes(), self.layout)
-            self.soundness[row] = Soundness.NO if found is None else Soundness.YES
+            self.soundness[row] = soundness = _NO if found is None else _YES
             if found is not None:
                 for column, value, place in zip(self.fields, found, _PLACES, strict=True):
                     column[row] = value + start * (place and value >= 0)
-        return bool(self.soundness[row] == Soundness.YES)
+        return bool(soundness == _YES)
 
 
+#: Looked up once: a member of an enumeration costs as much as a step over a field.
+_NO, _YES, _OPEN = (int(each) for each in Soundness)
 #: Which columns of `Fields` are indices.
 _PLACES: Final = tuple(name in {"message", "key"} for name in Fields._fields)

@@ -150,7 +150,8 @@ class Envelope:
         ), {}
 
     def _json(self, payload: bytes, key: bytes | None, time_ms: int, path: str) -> bytes:
-        values: dict[str, object] = {"message": _text(payload), "host": self._host, "path": path}
+        file = _text(path.encode("utf-8", "surrogateescape"))
+        values: dict[str, object] = {"message": _text(payload), "host": self._host, "path": file}
         if key is not None:
             values["key"] = _text(key)
         if time_ms >= 0:
@@ -158,7 +159,7 @@ class Envelope:
         return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
 
     def _log_message(self, payload: bytes, key: bytes | None, time_ms: int, path: str) -> bytes:  # noqa: ARG002
-        time_ns = time_ms * 1_000_000 if time_ms >= 0 else None
+        time_ns = time_ms * 1_000_000 if 0 <= time_ms <= _LATEST_NS // 1_000_000 else None
         frame = wire.log_message(payload, key=key, timestamp_ns=time_ns, checksum=False)
         return frame[wire.LENGTH_BYTES :]
 
@@ -169,6 +170,10 @@ class Envelope:
         return b"".join((messages, host, wire.string(3, file), b"\0"))
 
 
+#: The latest time that an i64 holds.
+_LATEST_NS: Final = (1 << 63) - 1
+#: The first time that has no four digits for its year.
+_YEAR_10000_MS: Final = 253_402_300_800_000
 #: Types of TBinaryProtocol.
 _STRING: Final = 11
 _LIST: Final = 15
@@ -180,10 +185,13 @@ def _text(payload: bytes) -> str:
 
 
 def _times(batch: RecordBatch) -> Iterator[str]:
-    """The records' times, in UTC, to the millisecond; nothing for those that have none."""
+    """The records' times, in UTC, to the millisecond; nothing for those that have none.
+
+    Nor for those behind the year 9999, which are no times: anybody may write any number.
+    """
     times = [-1] * len(batch) if batch.timestamps_ms is None else batch.timestamps_ms.tolist()
     for time_ms in times:
-        if time_ms < 0:
+        if not 0 <= time_ms < _YEAR_10000_MS:
             yield ""
         else:
             moment = datetime.fromtimestamp(time_ms // 1000, UTC)

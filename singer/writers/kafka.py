@@ -7,15 +7,23 @@ from singer.base.config import PartitionerConfig
 from singer.base.ports import Partitioner, Receipt, Route
 from singer.kafka import partitioners
 from singer.kafka.cluster import KafkaCluster
+from singer.kafka.headers import Headers
 
 
 class KafkaWriter:
     """Implements `base.ports.Writer`. Writers of one topic share what is known of it."""
 
-    def __init__(self, cluster: KafkaCluster, topic: str, config: PartitionerConfig) -> None:
+    def __init__(
+        self,
+        cluster: KafkaCluster,
+        topic: str,
+        config: PartitionerConfig,
+        headers: Headers | None = None,
+    ) -> None:
         self._cluster = cluster
         self._topic = topic
         self._config = config
+        self._headers = headers
         self._topology = cluster.topology(topic, local=config.local is not None)
 
     async def ready(self) -> None:
@@ -35,6 +43,8 @@ class KafkaWriter:
 
     def send(self, batch: RecordBatch, route: Route) -> Receipt:
         """See Writer."""
+        if self._headers is not None:
+            batch = self._headers.onto(batch)
         return self._cluster.send(self._topic, route, batch)
 
     async def drain(self, deadline_seconds: float) -> bool:

@@ -8,6 +8,7 @@ from bench import report, workspace
 from bench.broker import broker
 from bench.discovery import discovery
 from bench.fairness import fairness
+from bench.fleet_host import WAYS, fleet_host
 from bench.idle_many import idle_many
 from bench.known import known
 from bench.many_positions import many_positions
@@ -69,3 +70,11 @@ def test_fairness(bootstrap):
     assert len(result.latency_ms) == 25
     assert result.bytes_per_second + result.unread_bytes > 0  # how fast is for the bench to say
     assert "| 2 | low | high | 0 |" in report.fairness_table([result], small=10)
+
+
+def test_fleet_host(bootstrap):
+    result = fleet_host(bootstrap, WAYS[1], seconds=1.0)
+    assert len(result.latency_ms) == 400
+    assert 1 <= result.records_per_batch < 400
+    assert 0.5 < result.ratio < 10
+    assert "| linger.ms 5 | sticky |" in report.fleet_host_table([result])

@@ -1,5 +1,7 @@
 """What applications write, and that this agent reads it, whatever happens to them."""
 
+import errno
+import fcntl
 import io
 import logging
 import os
@@ -337,3 +339,133 @@ def test_an_error_of_another_kind_is_not_hidden(tmp_path):
     logger.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         logger.log("x")
+
+
+def test_a_file_that_cannot_be_renamed_is_written_on_and_holds_up_nobody(tmp_path):
+    path = tmp_path / "a.log"
+    (tmp_path / "a.log.1" / "in the way").mkdir(parents=True)
+    logger = TextLogger(path, max_bytes=50, backups=1)
+    for number in range(8):
+        logger.log(f"record {number} with some text")
+    assert len(path.read_bytes().splitlines()) == logger.file.written == 8
+    assert logger.file.unrotated > 0
+    other = writer(path, "other", 10)
+    try:
+        assert other.wait(20) == 0
+    finally:
+        other.kill()
+        other.wait(20)
+        other.stdout.close()
+    (tmp_path / "a.log.1").rename(tmp_path / "elsewhere")
+    logger.log("after")
+    assert path.read_bytes() == b"after\n"
+
+
+def test_a_rotation_that_another_process_is_about_is_not_waited_for(tmp_path):
+    logger = TextLogger(tmp_path / "a.log", max_bytes=10)
+    logger.log("0123456789")
+    with (tmp_path / "a.log").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        logger.log("written meanwhile")
+    logger.log("after")
+    assert (tmp_path / "a.log.1").read_bytes() == b"0123456789\nwritten meanwhile\n"
+    assert (tmp_path / "a.log").read_bytes() == b"after\n"
+
+
+SIGNALS = """
+import signal, sys
+from singer.client import ThriftLogger
+logger = ThriftLogger(sys.argv[1], max_bytes=20_000, backups=10_000)
+handled = 0
+def handle(*_):
+    global handled
+    handled += 1
+    logger.log(b"handler")
+    signal.setitimer(signal.ITIMER_REAL, 0.0005)
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.0005)
+written = 0
+while handled < 300:
+    logger.log(b"main")
+    written += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(written + handled)
+"""
+
+
+def test_a_handler_of_a_signal_may_log_what_it_interrupts(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALS, str(tmp_path / "e.log")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    numbers = []
+    for file in tmp_path.iterdir():
+        found, rest = frames(file.read_bytes())
+        assert not rest
+        numbers += [decoded(each).loggingAuditHeaders.logSeqNumInSession for each in found]
+    assert sorted(numbers) == list(range(int(done.stdout)))
+
+
+def test_what_a_killed_process_left_is_a_line_of_its_own(tmp_path):
+    path = tmp_path / "a.log"
+    path.write_bytes(b"whole\ntor")
+    TextLogger(path).log("next")
+    TextLogger(path).log("last")
+    assert path.read_bytes() == b"whole\ntor\nnext\nlast\n"
+
+
+def test_a_disk_that_is_full_when_the_new_file_is_made_is_full_by_policy(tmp_path, monkeypatch):
+    logger = TextLogger(tmp_path / "a.log", max_bytes=10, on_full=OnFull.DROP)
+    logger.log("0123456789")
+
+    def no_room(path, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("singer.client.logfile.os.open", no_room)
+        logger.log("there is no room")
+    assert (logger.file.written, logger.file.dropped) == (1, 1)
+    logger.log("again")
+    assert (tmp_path / "a.log").read_bytes() == b"again\n"
+
+
+def test_a_file_whose_name_is_not_utf_8_names_the_log(tmp_path):
+    logger = ThriftLogger(os.path.join(tmp_path, os.fsdecode(b"\xff.log")))
+    logger.log(b"x")
+    with open(logger.file.path, "rb") as file:
+        assert b"\xff.log" in file.read()
+
+
+def test_a_text_that_is_no_unicode_is_written_all_the_same(tmp_path):
+    TextLogger(tmp_path / "a.log").log("half \ud800 of a pair")
+    assert (tmp_path / "a.log").read_bytes() == b"half \\ud800 of a pair\n"
+    handler = SingerHandler(ThriftLogger(tmp_path / "e.log"))
+    handler.handle(logging.makeLogRecord({"msg": "\ud800 \udcff"}))
+    (content,) = frames((tmp_path / "e.log").read_bytes())[0]
+    assert decoded(content).message == b"\\ud800 \\udcff"
+
+
+def test_a_descriptor_that_is_somebody_elses_now_is_left_alone(tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("singer.client.logfile.time.monotonic", lambda: now[0])
+    logger = TextLogger(tmp_path / "a.log")
+    logger.log("before")
+    os.close(logger.file._fd)  # as daemons do with all of them
+    with (tmp_path / "other").open("wb", buffering=0) as other:
+        assert other.fileno() == logger.file._fd
+        now[0] += 1
+        logger.log("after")
+        other.write(b"its own")
+    assert (tmp_path / "other").read_bytes() == b"its own"
+    assert (tmp_path / "a.log").read_bytes() == b"before\nafter\n"
+    os.close(logger.file._fd)
+    now[0] += 1
+    logger.log("again")
+    assert (tmp_path / "a.log").read_bytes() == b"before\nafter\nagain\n"
+    logger.close()
+    now[0] += 1
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        logger.log("too late")

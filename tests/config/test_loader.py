@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from singer.base.config import (
+    CreateConfig,
     LocalConfig,
     Ordering,
     Oversize,
@@ -99,6 +100,17 @@ class TestValid:
         assert stream.publish[0].partitioner.local
         assert stream.publish[1].shadow
 
+    def test_topics_are_created_only_where_that_is_said(self, folder: Folder) -> None:
+        def created(text: str) -> CreateConfig | None:
+            publish = f"topic: web.access, create: {text}"
+            (stream,) = folder.load(MINIMAL.replace("topic: web.access", publish)).config.streams
+            return stream.publish[0].create
+
+        assert folder.load(MINIMAL).config.streams[0].publish[0].create is None
+        assert created("false") is None
+        assert created("true") == CreateConfig()
+        assert created("{partitions: 6}") == CreateConfig(partitions=6)
+
     def test_empty_sections_are_all_defaults(self, folder: Folder) -> None:
         assert folder.load("agent:\n" + MINIMAL).config.agent.rescan == 10
 
@@ -145,6 +157,14 @@ class TestValid:
         (
             "reader: {type: multiline, start: '('}",
             "6:38: streams[0].reader.start: must be a regular",
+        ),
+        (
+            r"reader: {type: multiline, start: '\A[0-9]', end: 'a\\A'}",
+            r"6:38: streams[0].reader.start: is found in lines: say ^ for \A",
+        ),
+        (
+            "reader: {type: frames, length: fixed, size: 2MiB}",
+            "6:49: streams[0].reader.size: must be at most max_record",
         ),
         (
             "reader: {type: text, encoding: utf-16}",
@@ -303,16 +323,20 @@ def test_who_gives_up_the_order_of_keys_may_keep_them_local(folder: Folder) -> N
         ("{bootstrap: kafka-1:9092}", "main.bootstrap: must be a list"),
         ("{bootstrap: [kafka-1]}", "main.bootstrap[0]: must be host:port, not 'kafka-1'"),
         ("{bootstrap: ['a:70000']}", "main.bootstrap[0]: must be host:port"),
-        ("{bootstrap: ['kafka:/rn:a:b:c:d:e']}", "(topic URIs are not built yet)"),
+        (
+            "{bootstrap: ['kafka:/rn:a:b:c:d:e']}",
+            "(a topic URI is written as the topic in publish)",
+        ),
         ("{bootstrap: [a:1], embedded: {}}", "main.embedded: needs bootstrap: embedded"),
         ("{bootstrap: embedded, embedded: {brokers: 0}}", "embedded.brokers: must be at least 1"),
         ("{bootstrap: [a:1], delivery: exactly_once}", "without it records may arrive twice"),
         ("{bootstrap: [a:1], delivery: once}", "must be one of at_least_once, exactly_once"),
-        ("{bootstrap_file: /x}", "main.bootstrap_file: is not built yet, and without it no broker"),
+        ("{bootstrap: [a:1], bootstrap_file: /x}", "bootstrap_file: is another way to say"),
         ("{bootstrap: [a:1], properties: {acks: 1}}", "properties.acks: must stay all"),
         ("{bootstrap: [a:1], properties: {lingr.ms: 1}}", "is not a property of librdkafka"),
         ("{bootstrap: [a:1], properties: {linger.ms: [1]}}", "linger.ms: must be a single value"),
         ("{bootstrap: [a:1], properties: {compression.type: none}}", "needs allow_uncompressed"),
+        ("{bootstrap: [a:1], allow_uncompressed: ' '}", "must say why, not ' '"),
     ],
 )
 def test_problem_of_a_cluster(folder: Folder, cluster: str, expected: str) -> None:
@@ -532,3 +556,73 @@ def test_the_example_is_valid() -> None:
     config = load(os.path.join(root, "etc/singer.yaml"), {}).config
     assert config.agent.state_dir == os.path.realpath(os.path.join(root, ".run/state"))
     assert all(cluster.is_embedded for cluster in config.clusters.values())
+
+
+# --- linger -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "wait", "latency"),
+    [
+        ("auto", None, 0.005),
+        ("25ms", 0.025, 0.005),
+        ("{latency: 30ms}", None, 0.03),
+        ("{wait: 0s}", 0.0, 0.005),
+    ],
+)
+def test_linger(folder: Folder, written: str, wait: float | None, latency: float) -> None:
+    linger = folder.load(MINIMAL + f"    linger: {written}\n").config.streams[0].linger
+    assert (linger.wait, linger.latency) == (wait, latency)
+
+
+def test_a_budget_beside_a_fixed_linger_is_refused(folder: Folder) -> None:
+    (problem,) = folder.problems(MINIMAL + "    linger: {wait: 1ms, latency: 5ms}\n")
+    assert "with wait it says nothing" in problem
+
+
+# --- headers ------------------------------------------------------------------------------
+
+
+def with_headers(written: str) -> str:
+    publish = f"{{cluster: main, topic: web.access, headers: {written}}}"
+    return CLUSTERS + STREAMS.replace("{cluster: main, topic: web.access}", publish)
+
+
+@pytest.mark.parametrize(
+    ("written", "fields", "static"),
+    [
+        ("[mid, ots]", ("mid", "ots"), {}),
+        ("{add: [host], static: {env: prod}}", ("host",), {"env": "prod"}),
+        ("{static: {team: web}}", (), {"team": "web"}),
+    ],
+)
+def test_headers(
+    folder: Folder, written: str, fields: tuple[str, ...], static: dict[str, str]
+) -> None:
+    loaded = folder.load(with_headers(written))
+    headers = loaded.config.streams[0].publish[0].headers
+    assert tuple(field.value for field in headers.add) == fields
+    assert headers.static == static
+    (warning,) = loaded.warnings
+    assert "a call of its own" in warning.message
+
+
+def test_no_headers_cost_nothing(folder: Folder) -> None:
+    for written in ("[]", "{}"):
+        loaded = folder.load(with_headers(written))
+        assert not loaded.config.streams[0].publish[0].headers
+        assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("[mud]", "must be one of mid, ots"),
+        ("{static: {_mid: x}}", "is the name of one that add fills in"),
+        ("{static: {'': x}}", "must be a name"),
+        ("{extra: 1}", "unknown key"),
+    ],
+)
+def test_headers_that_cannot_be(folder: Folder, written: str, said: str) -> None:
+    (problem,) = folder.problems(with_headers(written))
+    assert said in problem

@@ -13,7 +13,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 
 def test_shown_configuration_loads_as_the_same(folder: Folder) -> None:
     local = "{max_share: 2, hosts: {a: 60, b: 40}}"
-    text = MINIMAL.replace("clusters:\n", "clusters:\n  try-out: {bootstrap: embedded}\n")
+    text = MINIMAL.replace(
+        "clusters:\n", "clusters:\n  try-out: {bootstrap: embedded}\n  x: {bootstrap_file: y}\n"
+    )
     text = text.replace("topic: web.access}", f"topic: t, partitioner: {{local: {local}}}}}")
     config = folder.load(text).config
     again = folder.load(show(config)).config

@@ -14,9 +14,11 @@ from confluent_kafka import Consumer, TopicPartition
 
 from singer.base.batch import Keys, RecordBatch
 from singer.base.config import EmbeddedConfig
+from singer.kafka.connections import Connections
 from singer.kafka.embedded import EmbeddedCluster
 from singer.kafka.producer import ColumnarProducer
 from singer.kafka.properties import DEFAULTS
+from singer.kafka.traffic import Traffic
 
 Result = TypeVar("Result")
 
@@ -91,6 +93,8 @@ class Remembering:
         self.refusals: list[tuple[str, int, int]] = []
         self.breaks: list[tuple[int, str]] = []
         self.lines: list[str] = []
+        self.traffic: list[Traffic] = []
+        self.connections: list[Connections] = []
 
     def alive(self) -> None:
         self.acknowledgements += 1
@@ -109,6 +113,12 @@ class Remembering:
 
     def logged(self, level: int, facility: str, text: str) -> None:
         self.lines.append(text)
+
+    def measured(self, traffic: Traffic) -> None:
+        self.traffic.append(traffic)
+
+    def connected(self, connections: Connections) -> None:
+        self.connections.append(connections)
 
 
 class Bootstrapped(Protocol):

@@ -38,6 +38,7 @@ from singer.kafka.events import (
     LocalityLost,
     ProducerBroken,
     ProducerNotReplaced,
+    ProducerRetired,
     RequestRefused,
 )
 from tests.kafka.support import batch_of, consume, embedded, run, until, values
@@ -587,6 +588,84 @@ def test_after_close_batches_fail() -> None:
             await cluster.send("t", 0, batch_of([b"a"]))
         assert await cluster.drain(1.0)
         await cluster.close()
+
+    with embedded() as server:
+        run(main(server))
+
+
+# --- brokers that are elsewhere ---------------------------------------------------------------
+
+
+def test_brokers_beside_those_of_before_are_made_known_to_the_living_producer() -> None:
+    async def main(server: EmbeddedCluster) -> None:
+        first, *others = server.bootstrap.split(",")
+        harness = Harness("127.0.0.1:1," + first)
+        async with started(harness) as cluster:
+            await cluster.ready("t")
+            before = cluster.producer
+            cluster.relocate(",".join((first, *others)))
+            cluster.relocate(",".join((first, *others)))
+            assert await cluster.send("t", 0, batch_of([b"a"])) == Settlement()
+            assert cluster.producer is before
+        assert not harness.heard(ProducerRetired)
+
+    with embedded(brokers=3) as server:
+        run(main(server))
+
+
+def test_another_cluster_gets_another_producer_and_what_was_under_way_fails_to_be_sent_again() -> (
+    None
+):
+    async def main(old: EmbeddedCluster, new: EmbeddedCluster) -> None:
+        harness = Harness(old.bootstrap)
+        async with started(harness) as cluster:
+            await cluster.ready("t")
+            assert await cluster.send("t", 0, batch_of([b"a"])) == Settlement()
+            old.set_down()
+            receipt = cluster.send("t", 0, batch_of([b"b"]))
+            await until(lambda: harness.heard(ClusterDown), "the outage is told")
+            cluster.relocate(new.bootstrap)
+            with pytest.raises(FatalProducerError, match="the brokers are at "):
+                await receipt
+            await cluster.ready("t")
+            assert cluster.topology("t").leaders.tolist() == [1, 1]
+            assert await cluster.send("t", 1, batch_of([b"b"])) == Settlement()
+        (retired,) = harness.heard(ProducerRetired)
+        assert new.bootstrap in retired.message()
+        assert not harness.heard(ProducerBroken)
+        assert [up.bootstrap for up in harness.heard(ClusterUp)] == [old.bootstrap, new.bootstrap]
+
+    with embedded() as old, embedded(partitions=2) as new:
+        run(main(old, new))
+        assert values(consume(new.bootstrap, "t", 2, 1)) == [b"b"]
+
+
+def test_a_cluster_that_is_up_is_left_once_what_is_under_way_has_arrived() -> None:
+    async def main(old: EmbeddedCluster, new: EmbeddedCluster) -> None:
+        harness = Harness(old.bootstrap, properties={"linger.ms": "500"})
+        async with started(harness) as cluster:
+            await cluster.ready("t")
+            receipt = cluster.send("t", 0, batch_of([b"a"]))
+            cluster.relocate(new.bootstrap)
+            assert await receipt == Settlement()
+            await cluster.ready("t")
+            assert await cluster.send("t", 0, batch_of([b"b"])) == Settlement()
+
+    with embedded() as old, embedded() as new:
+        run(main(old, new))
+        assert values(consume(old.bootstrap, "t", 4, 1)) == [b"a"]
+        assert values(consume(new.bootstrap, "t", 4, 1)) == [b"b"]
+
+
+def test_a_cluster_nobody_knows_a_broker_of_begins_when_one_is_named() -> None:
+    async def main(server: EmbeddedCluster) -> None:
+        harness = Harness("")
+        async with started(harness) as cluster:
+            cluster.relocate("")
+            assert cluster.is_up is None
+            cluster.relocate(server.bootstrap)
+            await cluster.ready("t")
+            assert await cluster.send("t", 0, batch_of([b"a"])) == Settlement()
 
     with embedded() as server:
         run(main(server))

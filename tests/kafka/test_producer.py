@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from singer.base.errors import ClusterError, FatalProducerError, InputError, TopicError
+from singer.base.errors import ClusterError, FatalProducerError, InputError, Kind, TopicError
 from singer.base.ports import Settlement
 from singer.kafka import librdkafka as rd
 from singer.kafka.embedded import API_PRODUCE, EmbeddedCluster
@@ -211,8 +211,9 @@ def test_a_partition_that_does_not_exist_fails_only_its_batch() -> None:
         async with producer(cluster) as made:
             await made.produce("t", 0, batch_of([b"known now"]))
             route = np.array([0, 77, 1], np.int32)
-            with pytest.raises(TopicError, match="_UNKNOWN_PARTITION"):
+            with pytest.raises(TopicError, match="_UNKNOWN_PARTITION") as raised:
                 await made.produce("t", route, batch_of([b"a", b"b", b"c"]))
+            assert raised.value.kind == Kind("topic", "_UNKNOWN_PARTITION")
             assert await made.produce("t", 1, batch_of([b"after"])) == Settlement()
 
     with embedded() as cluster:

@@ -48,6 +48,17 @@ def test_uncompressed_needs_a_reason() -> None:
         given = {name: "none"}
         assert "allow_uncompressed" in refusals(given, allow_uncompressed=False)[name]
         assert refusals(given, allow_uncompressed=True) == {}
+    for value in ("NONE", " none"):  # librdkafka takes these, too
+        assert refusals({"compression.type": value}, allow_uncompressed=False)
+
+
+def test_gzip_that_only_stores_is_uncompressed() -> None:
+    stored = {"compression.level": "0", "compression.codec": "gzip"}
+    assert list(refusals(stored, allow_uncompressed=False)) == ["compression.level"]
+    assert refusals(stored, allow_uncompressed=True) == {}
+    for codec in ("zstd", "lz4"):  # for them it is the default
+        given = {"compression.level": "0", "compression.type": codec}
+        assert refusals(given, allow_uncompressed=False) == {}
 
 
 def test_librdkafka_is_asked_what_it_knows() -> None:

@@ -50,7 +50,7 @@ def test_tokens_that_say_nothing_live_for_a_while(text: str) -> None:
         (b" \n", "is empty"),
         (b"two words", "is no token"),
         (b"\xff\xfe", "is no token"),
-        (jwt(exp=1_700_000_000).encode(), "the token expired"),
+        (jwt(exp=1_000_000_000).encode(), "expired "),
     ],
 )
 def test_what_is_no_token(text: bytes, fault: str) -> None:

@@ -157,6 +157,27 @@ def test_parts_that_never_end_are_cut():
         assert (bad, at) == ([], len(data))
 
 
+def test_records_that_stretch_over_each_others_ends_for_ever_need_no_more_than_a_window():
+    def parts(stream, *, full):
+        return cri(b"x" * 400, stream=stream, full=full)
+
+    again = parts("stderr", full=False) + parts("stdout", full=True)
+    again += parts("stdout", full=False) + parts("stderr", full=True)
+    data = parts("stdout", full=False) + again * 60
+    for cuts in [], range(0, len(data), 997):
+        records, bad, at = read(data, cuts)  # and no more is held than a window
+        assert (bad, at) == ([], len(data))
+        assert sum(len(each[0]) for each in records) == 400 * (1 + 4 * 60)
+        torn = [each for each in records if len(each[0]) != 800]
+        assert len(torn) < 20, "as few as the bound needs"
+
+
+def test_a_line_of_another_format_passes_as_it_is_even_if_it_looks_like_one_of_dockers():
+    line = rb'{"log":"a\n","stream":"stdout","time":"yesterday"}'
+    records, bad, _ = read(line + b"\n", on_corrupt=OnCorrupt.PASS)
+    assert ([each[:2] for each in records], bad) == ([(line, None)], [])
+
+
 def test_lines_of_other_formats():
     other = b"panic: something else\n"
     data = cri(b"one") + other + cri(b"a", full=False) + other + cri(b"b")

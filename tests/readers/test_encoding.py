@@ -55,6 +55,20 @@ def test_a_mark_at_the_beginning_of_a_file_is_no_content(codec):
     assert read("\ufeffone\n".encode())[0] == ["\ufeffone".encode()]  # byte by byte
 
 
+def test_half_a_code_unit_waits_for_its_rest_even_if_nothing_comes():
+    data = "a€b\n".encode("utf-16le")
+    one = make(TextReaderConfig(encoding="utf-16le"))
+    quiet = one.frame(np.frombuffer(data[:3], np.uint8), 0, State.QUIET)
+    assert ([quiet.batch.payload(row) for row in range(len(quiet.batch))], quiet.consumed) == (
+        [b"a"],
+        2,
+    )
+    rest = one.frame(np.frombuffer(data[2:], np.uint8), 2, State.MORE)
+    assert [rest.batch.payload(0), rest.consumed] == ["€b".encode(), 6]
+    half = one.frame(np.frombuffer(data[:1], np.uint8), 0, State.QUIET)
+    assert (len(half.batch), half.consumed) == (0, 0)
+
+
 def test_a_newline_byte_in_another_character_is_no_newline():
     text = "\u0a00\u0a0a\u000b\n\u010a.\n"
     assert read(text.encode("utf-16le"), encoding="utf-16le")[0] == [

@@ -2,6 +2,7 @@
 
 import random
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -272,3 +273,14 @@ def test_no_more_than_a_window_is_ever_held(garbage):
 
 def test_an_empty_window():
     assert read(b"") == ([], [], [], 0)
+
+
+def test_of_a_torn_frame_no_more_than_its_head_is_looked_at():
+    """It may come in many small writes, and its message may be full of what may be frames."""
+    torn = frame(frame(b"x") * 200_000)[:-1]
+    one = reader(max_record=ByteSize(len(torn)))
+    window = np.frombuffer(torn, np.uint8)
+    begun = time.process_time()
+    for _ in range(100):
+        assert one.frame(window, 0, State.MORE).consumed == 0
+    assert time.process_time() - begun < 3, "looking at all of it would take half a minute"

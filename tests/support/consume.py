@@ -29,6 +29,7 @@ class Record(NamedTuple):
     offset: int
     value: bytes
     key: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 #: Per partition its records, by ascending offset.
@@ -78,7 +79,8 @@ class Reading:
                 # An empty value is a record; no value at all would be a tombstone.
                 value = message.value()
                 assert value is not None, f"a tombstone at {partition}:{offset}"
-                record = Record(offset, value, message.key())
+                headers = tuple((name, content) for name, content in message.headers() or ())
+                record = Record(offset, value, message.key(), headers)
                 self.arrived[partition].append(record)
                 self.ended.discard(partition)
                 records += 1

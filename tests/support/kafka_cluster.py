@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -42,11 +43,20 @@ JVM: Final = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshar
 
 
 class KafkaCluster:
-    """Three brokers; `start_all` and `close` frame its life."""
+    """Three brokers, or fewer; `start_all` and `close` frame its life."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(
+        self,
+        directory: str,
+        *,
+        brokers: int = len(RACKS),
+        properties: Mapping[str, object] | None = None,
+    ) -> None:
+        """`properties` are of the brokers, above those of here."""
         self.directory = directory
-        self._ports = free_ports(2 * len(RACKS))
+        self._given = dict(properties or {})
+        self._size = brokers
+        self._ports = free_ports(2 * brokers)
         self._brokers: dict[int, subprocess.Popen[bytes]] = {}
         self._admin: AdminClient | None = None
         self._names = itertools.count(1)
@@ -55,7 +65,7 @@ class KafkaCluster:
 
     @property
     def broker_ids(self) -> range:
-        return range(1, len(RACKS) + 1)
+        return range(1, self._size + 1)
 
     @property
     def bootstrap(self) -> str:
@@ -64,14 +74,16 @@ class KafkaCluster:
 
     def start_all(self) -> None:
         """Format, start, and wait until all brokers are in the cluster and topics can be made."""
-        self._format()
+        for broker in self.broker_ids:
+            os.makedirs(self.data(broker))
+        self._format(*self.broker_ids)
         for broker in self.broker_ids:
             self._spawn(broker)
         for broker in self.broker_ids:
             self._await_member(broker)
-        probe = self.create_topic("probe", partitions=1)
+        probe = self.create_topic("probe", partitions=1, replication_factor=self._size)
         wait_until(
-            lambda: len(self.replicas_in_sync(probe).get(0, ())) == len(RACKS),
+            lambda: len(self.replicas_in_sync(probe).get(0, ())) == self._size,
             START_SECONDS,
             self._tails,
         )
@@ -90,6 +102,19 @@ class KafkaCluster:
         assert self._brokers[broker].poll() is not None, f"broker {broker} still runs"
         self._spawn(broker)
         self._await_member(broker)
+
+    def start_empty(self, broker: int) -> None:
+        """Start a broker that is down with the same id, nothing on its disk and another port.
+
+        Back when it is a member; its replicas are still to be copied. `data` may be a mount.
+        """
+        assert self._brokers[broker].poll() is not None, f"broker {broker} still runs"
+        for name in os.listdir(self.data(broker)):
+            path = os.path.join(self.data(broker), name)
+            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+        (self._ports[2 * (broker - 1)],) = free_ports(1)
+        self._format(broker)
+        self.start(broker)
 
     def stop(self, broker: int) -> None:
         """SIGTERM: the broker hands its leaders over and goes."""
@@ -111,6 +136,10 @@ class KafkaCluster:
     def pid(self, broker: int) -> int:
         return self._brokers[broker].pid
 
+    def await_end(self, broker: int) -> None:
+        """Wait until a broker that lost its disk has ended by itself."""
+        self._brokers[broker].wait(FAILOVER_SECONDS)
+
     def heal(self) -> None:
         """Bring back whatever a test left paused or down: the next one starts with three."""
         for broker, process in self._brokers.items():
@@ -131,28 +160,30 @@ class KafkaCluster:
         *,
         partitions: int = 3,
         replication_factor: int = 3,
+        assignment: Sequence[Sequence[int]] | None = None,
         configs: Mapping[str, str] | None = None,
         exact_name: bool = False,
     ) -> str:
         """Create a topic and wait until every partition has a leader; its name (see `unique`).
 
-        Leaders are dealt in turn: partition p is led by broker `p % 3 + 1`.
+        Leaders are dealt in turn: partition p is led by broker `p % 3 + 1`. `assignment` names the
+        brokers of each partition instead, its leader first.
         """
         topic = name if exact_name else self.unique(name)
         brokers = list(self.broker_ids)
-        assignment = [
+        placed = assignment or [
             [brokers[(p + r) % len(brokers)] for r in range(replication_factor)]
             for p in range(partitions)
         ]
         new = NewTopic(
             topic,
-            num_partitions=partitions,
-            replica_assignment=assignment,
+            num_partitions=len(placed),
+            replica_assignment=[list(each) for each in placed],
             config=dict(configs or {}),
         )
         self._ask(self.admin.create_topics([new], request_timeout=_ADMIN_SECONDS)[topic])
         wait_until(
-            lambda: self.leaders(topic) == {p: assignment[p][0] for p in range(partitions)},
+            lambda: self.leaders(topic) == {p: each[0] for p, each in enumerate(placed)},
             _ADMIN_SECONDS,
             lambda: f"topic {topic} has its leaders: {self.leaders(topic)}",
         )
@@ -202,6 +233,15 @@ class KafkaCluster:
         running = next(b for b, process in self._brokers.items() if process.poll() is None)
         admin_requests.elect_preferred(self._port(running), topic, self.leaders(topic))
 
+    def tool(self, main_class: str, *arguments: str) -> str:
+        """Run one of Kafka's own command line tools against this cluster; what it prints."""
+        command = self._java(main_class, "--bootstrap-server", self.bootstrap, *arguments)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=START_SECONDS, check=False
+        )
+        assert done.returncode == 0, f"{main_class}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
     def end_offsets(self, topic: str) -> dict[int, int]:
         """Per partition the offset after the last record."""
         consumer = Consumer({**self.client_properties(), "group.id": "end-offsets"})
@@ -217,6 +257,10 @@ class KafkaCluster:
 
     # --- parts --------------------------------------------------------------------------
 
+    def data(self, broker: int) -> str:
+        """The directory that is the broker's disk."""
+        return self._path(broker, "data")
+
     @property
     def admin(self) -> AdminClient:
         """One for the cluster's life: a client that is collected fails what it was asked."""
@@ -228,6 +272,7 @@ class KafkaCluster:
         """For clients of the tests. Their complaints about brokers we killed are not shown."""
         return {
             "bootstrap.servers": self.bootstrap,
+            "allow.auto.create.topics": False,  # to ask for a topic is not to make it
             "socket.timeout.ms": int(_REQUEST_SECONDS * 1000),
             "log_level": 0,
             "error_cb": _ignore,
@@ -245,17 +290,16 @@ class KafkaCluster:
     def _java(self, *arguments: str) -> list[str]:
         return ["java", *JVM, "-cp", classpath(), *arguments]
 
-    def _format(self) -> None:
+    def _format(self, *brokers: int) -> None:
         processes = []
-        for broker in self.broker_ids:
-            os.makedirs(self._path(broker, "data"))
+        for broker in brokers:
             with open(self._path(broker, "server.properties"), "w", encoding="utf-8") as file:
                 file.write(self._properties(broker))
             command = self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID)
             command += ["-c", self._path(broker, "server.properties")]
             with open(self._path(broker, "format.log"), "wb") as log:
                 processes.append(child.spawn(command, output=log))
-        for broker, process in zip(self.broker_ids, processes, strict=True):
+        for broker, process in zip(brokers, processes, strict=True):
             try:
                 status = process.wait(START_SECONDS)
             finally:
@@ -279,8 +323,9 @@ class KafkaCluster:
                 "listeners": listeners,
                 "controller.listener.names": "CONTROLLER",
                 "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-                "log.dirs": self._path(broker, "data"),
-                "auto.create.topics.enable": "false",
+                "log.dirs": self.data(broker),
+                # As Kafka comes, and as many clusters are run: whoever asks for a topic makes it.
+                "auto.create.topics.enable": "true",
                 "auto.leader.rebalance.enable": "false",  # leaders move when a test says so
                 "min.insync.replicas": 2,
                 "offsets.topic.num.partitions": 1,
@@ -294,13 +339,14 @@ class KafkaCluster:
                 "num.network.threads": 2,
                 "num.io.threads": 2,
                 "log.cleaner.dedupe.buffer.size": 2 << 20,
+                **self._given,
             }.items()
         )
 
     def _spawn(self, broker: int) -> None:
         command = self._java("kafka.Kafka", self._path(broker, "server.properties"))
         with open(self._path(broker, "broker.log"), "ab") as log:
-            self._brokers[broker] = child.spawn(command, output=log, cwd=self._path(broker, "data"))
+            self._brokers[broker] = child.spawn(command, output=log, cwd=self.data(broker))
 
     def _await_member(self, broker: int) -> None:
         def member() -> bool:

@@ -33,6 +33,7 @@ from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
 from singer.files.walk import Walker
 from singer.limit import Limit
+from singer.linger import Linger
 from singer.outlets import Outlet
 from singer.positions.breaker import CrashBreaker
 from singer.positions.sqlite import SqlitePositions
@@ -298,6 +299,8 @@ class Rig:
                     for each in self.config.transforms
                 ),
                 limit=Limit.of(self.config.limit, clock.monotonic()),
+                linger=Linger(self.config.linger),
+                headed=False,
                 committer=self.positions,
                 account=self.ledger.account("s", name),
                 priority=self.config.priority,

@@ -1,8 +1,10 @@
 """Transforms against what each record alone would become."""
 
 import json
+import os
 import re
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -278,6 +280,38 @@ def test_envelopes():
         + b"\x0b\0\x03\0\0\0\x10/var/log/app.log"
         + b"\0"
     )
+
+
+@pytest.mark.parametrize("time_ms", [-1, 253_402_300_800_000, 1 << 62])
+def test_a_time_that_cannot_be_written_is_none(time_ms):
+    batch = batch_of([b"x"], times=[time_ms])
+    for config, expected in (
+        (TransformConfig(prefix=PrefixConfig(text="<{time}> ")), b"<> x"),
+        (
+            TransformConfig(envelope=EnvelopeConfig(type=EnvelopeType.LOG_MESSAGE)),
+            frame(b"x")[4:],
+        ),
+    ):
+        changed, _ = make(config, host="h", decider=float).apply(batch)
+        assert changed.payload(0) == expected
+
+
+def test_the_name_of_a_file_may_be_any_bytes():
+    batch = replace(batch_of([b"x"]), path=os.fsdecode(b"/var/log/\xff.log"))
+    config = TransformConfig(envelope=EnvelopeConfig(type=EnvelopeType.JSON))
+    changed, _ = make(config, host="h", decider=float).apply(batch)
+    assert json.loads(changed.payload(0))["path"] == "/var/log/\ufffd.log"
+
+
+@pytest.mark.parametrize("pattern", ["^*", "^?", "^*b", "^+b", "^{0,1}b", "^??", "^(?i){2}b", "^"])
+def test_a_beginning_that_may_be_repeated_stalls_nothing(pattern):
+    payloads = [b"ab", b"", b"b", b"c"]
+    config = TransformConfig(filter=PatternConfig(pattern=Regex(pattern)))
+    chosen, _ = make(config, host="h", decider=float).apply(batch_of(payloads))
+    alone = re2.compile(pattern.encode())
+    assert [chosen.payload(row) for row in range(len(chosen))] == [
+        payload for payload in payloads if alone.search(payload)
+    ]
 
 
 def test_one_behind_the_other_on_what_the_text_reader_makes():
