@@ -32,7 +32,10 @@ def test_secrets_are_masked(folder: Folder) -> None:
             clusters:
               main:
                 bootstrap: [a:1]
+                oauth: {command: [token, --secret, "${file:secret}"]}
                 properties:
+                  security.protocol: SASL_SSL
+                  sasl.mechanism: OAUTHBEARER
                   sasl.password: hunter2
                   sasl.jaas.config: hunter2
                   sasl.username: "${file:secret}"
@@ -41,7 +44,7 @@ def test_secrets_are_masked(folder: Folder) -> None:
         ).config
     )
     assert "hunter2" not in text
-    assert text.count("***") == 2
+    assert text.count("***") == 3
 
 
 def test_reference_is_the_committed_page() -> None:

@@ -217,11 +217,15 @@ def test_a_wrong_authority(host: Host) -> None:
 
 
 def test_a_certificate_for_another_host(host: Host) -> None:
+    kafka = host.kafka
     with host.make("ELSEWHERE", {}) as agent:
         agent.start()
         host.tells("certificate is not accepted: IP address mismatch", "advertised.listeners")
-        assert agent.running
-        agent.stop()
+        hosts = ["kafka.example.org", "127.0.0.1"]
+        kafka.use_certificate("ELSEWHERE", kafka.authority.issue_file("both", hosts=hosts))
+        host.delivers()
+        assert len(host.told()) == 1
+        assert agent.stop() == 0, agent.tail()
 
 
 def test_a_broker_whose_certificate_expired(host: Host) -> None:
@@ -249,9 +253,8 @@ def test_a_certificate_of_ours_that_expired(host: Host) -> None:
         assert agent.stop() == 0, agent.tail()
 
 
-@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
-def test_a_wrong_password(host: Host, mechanism: str) -> None:
-    way = password(mechanism)(host)
+def test_a_wrong_password(host: Host) -> None:
+    way = password("SCRAM-SHA-512")(host)
     host.file("password", WRONG)
     with host.make(*way) as agent:
         agent.start()
@@ -262,16 +265,26 @@ def test_a_wrong_password(host: Host, mechanism: str) -> None:
         assert agent.stop() == 0, agent.tail()
 
 
-def test_a_token_that_is_missing_then_forged_then_good(host: Host) -> None:
+def test_a_token_that_comes_later(host: Host) -> None:
     way = token_file(host)
     os.remove(host.directory / "token")
-    elsewhere = host.directory / "forger"
-    elsewhere.mkdir()
-    forged = Issuer(str(elsewhere)).token()
     with host.make(*way) as agent:
         agent.start()
         host.tells("no token can be had", f"read token from {host.directory}/token: no such file")
-        host.file("token", forged)
+        token_file(host)
+        host.delivers()
+        assert len(host.told()) == 1
+        assert agent.stop() == 0, agent.tail()
+
+
+def test_a_forged_token(host: Host) -> None:
+    way = token_file(host)
+    elsewhere = host.directory / "forger"
+    elsewhere.mkdir()
+    forged = Issuer(str(elsewhere)).token()
+    host.file("token", forged)
+    with host.make(*way) as agent:
+        agent.start()
         host.tells("does not accept the token")
         good = host.kafka.issuer.token()
         host.file("token", good)
@@ -290,16 +303,15 @@ def test_a_certificate_is_renewed_in_mid_stream(host: Host) -> None:
         Collector(host.kafka.bootstrap, host.topic) as collector,
     ):
         agent.start()
-        for renewals in range(1, 3):
-            host.writer.write(1000)
-            collector.wait_for(len(host.writer.written), DELIVERY_SECONDS)
-            mutual(host)
+        host.writer.write(1000)
+        collector.wait_for(len(host.writer.written), DELIVERY_SECONDS)
+        mutual(host)
 
-            def renewed(renewals: int = renewals) -> bool:
-                host.writer.write(200)  # records are under way all the time
-                return len(agent.events("credentials-renewed")) == renewals
+        def renewed() -> bool:
+            host.writer.write(200)  # records are under way all the time
+            return bool(agent.events("credentials-renewed"))
 
-            wait_until(renewed, DELIVERY_SECONDS, agent.tail)
+        wait_until(renewed, DELIVERY_SECONDS, agent.tail)
         collector.wait_for(len(host.writer.written), DELIVERY_SECONDS)
         assert agent.stop() == 0, agent.tail()
         agent.assert_balanced()

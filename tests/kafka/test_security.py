@@ -181,7 +181,7 @@ def unproven() -> Refusal:
     ("certificate", "cause", "advice"),
     [
         ({"expired": True}, "certificate has expired", "renew the broker's certificate"),
-        ({"host": "kafka-1"}, "IP address mismatch", "advertised.listeners"),
+        ({"hosts": ["kafka-1"]}, "IP address mismatch", "advertised.listeners"),
     ],
 )
 def test_why_a_certificate_is_not_accepted(
@@ -197,7 +197,7 @@ def test_why_a_certificate_is_not_accepted(
         foreign = prove(asked, {"ssl.ca.location": authority.directory})
         assert "issuer certificate" in foreign.cause
         assert "ssl.ca.location" in foreign.advice
-        if "host" in certificate:
+        if "hosts" in certificate:
             lenient = {"ssl.endpoint.identification.algorithm": "none"}
             assert prove(asked, trusted | lenient) is asked
 

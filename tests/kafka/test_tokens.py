@@ -37,9 +37,7 @@ def test_a_token_says_when_it_ends_and_of_whom_it_speaks() -> None:
     assert token.value not in repr(token)
 
 
-@pytest.mark.parametrize(
-    "text", ["opaque", "a.b", "a.!.c".replace("!", "~"), "e30.W10.x", jwt(exp="soon", sub=7)]
-)
+@pytest.mark.parametrize("text", ["opaque", "a.b", "a.~.c", "e30.W10.x", jwt(exp="soon", sub=7)])
 def test_tokens_that_say_nothing_live_for_a_while(text: str) -> None:
     token = parse(text.encode())
     assert abs(token.ends_ms / 1000 - time.time() - OPAQUE_SECONDS) < 60

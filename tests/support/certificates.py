@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import os
+from collections.abc import Sequence
 from typing import Final
 
 from cryptography import x509
@@ -34,9 +35,9 @@ class Authority:
         replace(self.path, _pem(self._certificate))
 
     def issue(
-        self, name: str, *, host: str = "127.0.0.1", expired: bool = False
+        self, name: str, *, hosts: Sequence[str] = ("127.0.0.1",), expired: bool = False
     ) -> tuple[str, str]:
-        """The texts of a certificate for `name` at `host`, and of its key, both PEM."""
+        """The texts of a certificate for `name` at `hosts`, and of its key, both PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = dt.datetime.now(dt.UTC)
@@ -44,7 +45,7 @@ class Authority:
             _builder(subject, self._name, key.public_key())
             .not_valid_before(now - 5 * _DAY)
             .not_valid_after(now - _DAY if expired else now + 5 * _DAY)
-            .add_extension(x509.SubjectAlternativeName([_host(host)]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(map(_host, hosts)), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         private = key.private_bytes(
@@ -55,10 +56,15 @@ class Authority:
         return _pem(certificate), private.decode()
 
     def issue_file(
-        self, file: str, *, name: str = "server", host: str = "127.0.0.1", expired: bool = False
+        self,
+        file: str,
+        *,
+        name: str = "server",
+        hosts: Sequence[str] = ("127.0.0.1",),
+        expired: bool = False,
     ) -> str:
         """The path of a new file with key and certificate, as Kafka's PEM key stores want it."""
-        certificate, key = self.issue(name, host=host, expired=expired)
+        certificate, key = self.issue(name, hosts=hosts, expired=expired)
         path = os.path.join(self.directory, f"{file}.pem")
         replace(path, key + certificate)
         return path

@@ -145,7 +145,7 @@ class SecureKafka:
     def _properties(self) -> Mapping[str, Any]:
         ports = self._ports
         server = self.authority.issue_file("server")
-        elsewhere = self.authority.issue_file("elsewhere", host="kafka.example.org")
+        elsewhere = self.authority.issue_file("elsewhere", hosts=["kafka.example.org"])
         properties: dict[str, Any] = {
             "process.roles": "broker,controller",
             "node.id": 1,
