@@ -18,6 +18,7 @@ from bench.faults import faults
 from bench.fleet_host import PARTITIONS as FLEET_PARTITIONS
 from bench.fleet_host import WAYS, ZONES, fleet_host
 from bench.framing import costs, framings
+from bench.guarantees import costs as guarantee_costs
 from bench.idle import idle
 from bench.idle_many import idle_many
 from bench.known import known
@@ -144,6 +145,11 @@ def sending(options: argparse.Namespace) -> str:
     return report.sending_table(result)
 
 
+def transactions(options: argparse.Namespace) -> str:
+    results = guarantee_costs(lines=_scaled(2_000_000, options), runs=min(3, options.pairs))
+    return report.guarantees_table(results)
+
+
 def faults_of_a_broker(options: argparse.Namespace) -> str:
     return report.faults_table(faults(20.0 * min(1.0, options.scale)))
 
@@ -179,6 +185,7 @@ WORKLOADS: dict[str, Callable[[argparse.Namespace], str]] = {
     "fairness": fairness_1000,
     "fleet-host": fleet_hosts,
     "sending": sending,
+    "transactions": transactions,
     "faults": faults_of_a_broker,
     "client": client_library,
     "framing": framing_alone,

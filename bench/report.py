@@ -22,6 +22,8 @@ from bench.faults import Fault
 from bench.fleet_host import FILES, LINE_BYTES, LINES_PER_SECOND, ZONES, FleetHost
 from bench.fleet_host import PARTITIONS as FLEET_PARTITIONS
 from bench.framing import Cost, Framing
+from bench.guarantees import LINE_BYTES as GUARANTEED_LINE_BYTES
+from bench.guarantees import Cost as GuaranteeCost
 from bench.idle import Idle
 from bench.idle_many import IdleMany
 from bench.known import Known
@@ -411,6 +413,28 @@ def sending_table(results: Sequence[Sent]) -> str:
             )
         )
     columns = ("", "CPU µs per line", "% of a core at 10 MB/s", "beside", "more %", "times")
+    return f"{head}\n\n{_table(columns, rows)}"
+
+
+def guarantees_table(results: Sequence[GuaranteeCost]) -> str:
+    """What guarantees cost beside plain."""
+    head = f"{results[0].lines:,} lines of {GUARANTEED_LINE_BYTES} bytes, lz4, to one Apache Kafka "
+    head += "beside them, start taken off. Goal: exactly once keeps 70 % of the throughput."
+    by_name = {each.way.name: each for each in results}
+    rows = []
+    for each in results:
+        plain = by_name[each.way.plain]
+        rows.append(
+            (
+                each.way.name,
+                f"{each.lines * GUARANTEED_LINE_BYTES / each.wall_seconds / 1e6:.0f}",
+                f"{each.cpu_seconds / each.lines * 1e6:.2f}",
+                each.way.plain if each is not plain else "",
+                f"{plain.wall_seconds / each.wall_seconds:.2f}" if each is not plain else "",
+                f"{each.cpu_seconds / plain.cpu_seconds:.2f}" if each is not plain else "",
+            )
+        )
+    columns = ("", "MB/s", "CPU µs per line", "beside", "throughput, times", "CPU, times")
     return f"{head}\n\n{_table(columns, rows)}"
 
 
