@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import urllib.parse
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Final, Self
@@ -109,5 +110,5 @@ def _base64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _encode(value: dict[str, object]) -> str:
+def _encode(value: Mapping[str, object]) -> str:
     return _base64(json.dumps(value).encode())
