@@ -39,8 +39,11 @@ from singer.kafka.producer import ColumnarProducer
 from singer.kafka.threads import in_thread
 from singer.kafka.topologies import ASK_SECONDS
 
-#: A transaction of this much ends before its time: senders may be out of memory until it does.
-_LARGE_BYTES: Final = 8 << 20
+#: A transaction of this much memory ends before its time, or one of less to which nothing is added
+#: for so long, although all of it has arrived: senders are out of memory until it does.
+_LARGE_BYTES: Final = 12 << 20
+_STALLED_BYTES: Final = 1 << 20
+_STALLED_SECONDS: Final = 0.02
 
 #: How long one call to librdkafka may block; it is made again.
 _CALL_MS: Final = 5000
@@ -309,8 +312,9 @@ class Transactions:
     def _hand_over(self, transaction: _Transaction, sent: _Sent) -> None:
         receipt = self._producer().produce(sent.topic, sent.route, sent.batch)
         transaction.sent.append((sent, receipt))
+        before = transaction.nbytes
         transaction.nbytes += sent.batch.cost
-        if transaction.nbytes >= _LARGE_BYTES:
+        if before < _STALLED_BYTES <= transaction.nbytes or transaction.nbytes >= _LARGE_BYTES:
             self._stir.set()
         receipt.add_done_callback(partial(self._heard, transaction))
 
@@ -330,7 +334,13 @@ class Transactions:
             and transaction.nbytes < _LARGE_BYTES
             and (left := due - self._loop.time()) > 0
         ):
-            await self._pause(left)
+            if transaction.nbytes < _STALLED_BYTES:
+                await self._pause(left)
+                continue
+            before = transaction.nbytes
+            await self._pause(min(left, _STALLED_SECONDS))
+            if transaction.nbytes == before and not producer.outstanding:
+                break
         self._hasty = False
 
     def _send_positions(self, producer: ColumnarProducer, transaction: _Transaction) -> None:
