@@ -792,7 +792,7 @@ class Pipeline:
                 self._failure = ticket.receipt.exception()
                 if self._failure is not None:
                     break
-                ticket.rejected += ticket.receipt.result().rejected
+                ticket.rejected = ticket.rejected or ticket.receipt.result().rejected
             if (ticket.bad or ticket.rejected) and not ticket.buried:
                 if ticket.burial is None:
                     ticket.burial = self._services.spawn(self._bury(ticket))

@@ -36,19 +36,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @functools.cache
-def _uses_kafka(path: str) -> bool:
-    return "pytestmark = pytest.mark.kafka" in (_ROOT / path).read_text(encoding="utf-8")
+def _cluster_of(path: str) -> str:
+    """The real Kafka that the tests of a file use: the session's, one of their own, or none."""
+    text = (_ROOT / path).read_text(encoding="utf-8")
+    if "pytestmark = pytest.mark.kafka" not in text:
+        return ""
+    return "secure kafka" if "SecureKafka" in text else "kafka"
 
 
 # Not `xdist_group`: xdist 3.8 adds groups to node ids in a way that pytest 9.2 does not see.
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Tests go to whoever is free, but all that use Kafka to one: it is one for the session."""
+    """Tests go to whoever is free, but all that use one Kafka to one: it is one for the session."""
     from xdist.scheduler import LoadScopeScheduling
 
     class OneKafka(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "kafka" if _uses_kafka(nodeid.split("::", maxsplit=1)[0]) else nodeid
+            return _cluster_of(nodeid.split("::", maxsplit=1)[0]) or nodeid
 
     return OneKafka(config, log)
 

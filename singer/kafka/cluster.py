@@ -195,6 +195,7 @@ class KafkaCluster:
                 ),
                 keeper=self._keeper,
                 producer=lambda: self.producer,
+                retire=self._retire,
                 commit_every_seconds=self._config.commit_every,
                 emit=self._emit,
             )

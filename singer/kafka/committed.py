@@ -26,6 +26,7 @@ from singer.kafka.tokens import Token
 #: back, so what is older than a month may go; small segments, because only closed ones are
 #: compacted, and what is not compacted is read at every start.
 PARTITIONS: Final = 50
+_REPLICAS: Final = 3
 _TOPIC_CONFIG: Final[Mapping[str, str]] = {
     "cleanup.policy": "compact,delete",
     "retention.ms": str(30 * 86_400_000),
@@ -87,9 +88,17 @@ class PositionsTopic:
         step = f"create topic {self.topic}"
         try:
             # The whole list: a question for one topic would create it where brokers do that.
-            topics = admin.list_topics(timeout=_ASK_SECONDS).topics
+            metadata = admin.list_topics(timeout=_ASK_SECONDS)
+            topics = metadata.topics
             if self.topic not in topics:
-                new = NewTopic(self.topic, num_partitions=PARTITIONS, config=dict(_TOPIC_CONFIG))
+                # Not as the brokers' default says, which may be 1: while it cannot be written,
+                # nothing is committed.
+                new = NewTopic(
+                    self.topic,
+                    num_partitions=PARTITIONS,
+                    replication_factor=min(_REPLICAS, len(metadata.brokers)),
+                    config=dict(_TOPIC_CONFIG),
+                )
                 try:
                     admin.create_topics([new], request_timeout=_ASK_SECONDS)[self.topic].result()
                 except KafkaException as error:

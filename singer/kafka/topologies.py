@@ -211,7 +211,14 @@ class Topologies:
                 raise TopicError(reason, code=errors.name(errors.UNKNOWN_TOPIC_OR_PART))
             if self._create is not None:
                 await in_thread("singer-kafka-create", partial(self._create, topic))
-            found = await ask.describe_topic(self._handle(), topic, ASK_SECONDS)
+            try:
+                found = await ask.describe_topic(self._handle(), topic, ASK_SECONDS)
+            except ClusterError:
+                # The controller, which is asked, may be gone: any broker says who it is now, and
+                # nothing else would ask one.
+                with contextlib.suppress(DeliveryError):
+                    await ask.probe(self._handle(), ASK_SECONDS)
+                raise
             self._answered()
             if found is None and entry.create is not None:
                 found = await self._made(topic, entry.create)

@@ -102,13 +102,17 @@ class Transactions:
         topic: PositionsTopic,
         keeper: PositionKeeper,
         producer: Callable[[], ColumnarProducer],
+        retire: Callable[[str], None],
         commit_every_seconds: float,
         emit: Emit,
     ) -> None:
+        """`producer` is the one of now, `retire` has it replaced, with the reason."""
         self._cluster = cluster
         self._topic = topic
         self._keeper = keeper
         self._producer = producer
+        self._retire = retire
+        self._begun: ColumnarProducer | None = None
         self._commit_every_seconds = commit_every_seconds
         self._emit = emit
         self._loop = asyncio.get_running_loop()
@@ -213,6 +217,7 @@ class Transactions:
                 self._usable.clear()
                 self._emit(InternalError.of(f"transact with cluster {self._cluster}", error))
                 self._fail_all(ClusterError(f"produce to cluster {self._cluster}: {error}"))
+                self._retire("nobody knows what its transaction holds")
                 await self._pause(backoff.next())
 
     async def _begin(self) -> ColumnarProducer:
@@ -222,9 +227,11 @@ class Transactions:
             raise _ProducerLostError
         self._partition = await in_thread("singer-kafka-positions", self._topic.ensure)
         step = f"begin transactions on cluster {self._cluster}"
-        trouble = await self._call(producer, step, rd.init_transactions)
-        if trouble is not None:
-            raise ClusterError(f"{step}: {trouble.text}{errors.advise(trouble.code)}")
+        if producer is not self._begun:  # once for each
+            trouble = await self._call(producer, step, rd.init_transactions)
+            if trouble is not None:
+                raise ClusterError(f"{step}: {trouble.text}{errors.advise(trouble.code)}")
+            self._begun = producer
         offset = self._read_up_to
         if offset is None:
             offset = await in_thread("singer-kafka-positions", self._keeper.load)
@@ -269,9 +276,9 @@ class Transactions:
             await self._stirred()
         trouble = producer.handle.transact(rd.begin_transaction)
         if trouble is not None:
-            if trouble.fatal or producer.fatal is not None:
-                raise _ProducerLostError
-            raise ClusterError(f"begin transaction: {trouble.text}")
+            if not trouble.fatal and producer.fatal is None:
+                self._retire(trouble.text)
+            raise _ProducerLostError
         transaction = self._open = _Transaction(name=next(self._names))
         try:
             self._take_held(transaction)

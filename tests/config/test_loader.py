@@ -329,7 +329,7 @@ def test_who_gives_up_the_order_of_keys_may_keep_them_local(folder: Folder) -> N
         ),
         ("{bootstrap: [a:1], embedded: {}}", "main.embedded: needs bootstrap: embedded"),
         ("{bootstrap: embedded, embedded: {brokers: 0}}", "embedded.brokers: must be at least 1"),
-        ("{bootstrap: [a:1], delivery: exactly_once}", "without it records may arrive twice"),
+        ("{bootstrap: embedded, delivery: exactly_once}", "the embedded cluster forgets all"),
         ("{bootstrap: [a:1], delivery: once}", "must be one of at_least_once, exactly_once"),
         ("{bootstrap: [a:1], bootstrap_file: /x}", "bootstrap_file: is another way to say"),
         ("{bootstrap: [a:1], properties: {acks: 1}}", "properties.acks: must stay all"),

@@ -113,9 +113,12 @@ def test_at_rest_few_connections_are_held_and_nothing_is_asked(
 def test_the_one_connection_at_rest_is_renewed_by_each_host_at_another_time() -> None:
     idle = Counter(
         int(
-            settings(ClusterConfig(name="main"), bootstrap="a:1", client_id=f"singer-{host}")[
-                "connections.max.idle.ms"
-            ]
+            settings(
+                ClusterConfig(name="main"),
+                bootstrap="a:1",
+                client_id=f"singer-{host}",
+                agent_id=str(host),
+            )["connections.max.idle.ms"]
         )
         // 5000
         for host in range(700)

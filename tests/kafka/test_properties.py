@@ -78,7 +78,7 @@ def test_settings_merge_the_users_over_ours() -> None:
         name="main",
         properties={"linger.ms": "50", "sasl.password": Secret("geheim"), "client.id": "mine"},
     )
-    merged = settings(config, bootstrap="a:1,b:2", client_id="singer-1")
+    merged = settings(config, bootstrap="a:1,b:2", client_id="singer-1", agent_id="1")
     assert merged["bootstrap.servers"] == "a:1,b:2"
     assert merged["linger.ms"] == "50"
     assert merged["client.id"] == "mine"
@@ -92,7 +92,7 @@ def test_a_default_does_not_undo_an_alias() -> None:
     config = ClusterConfig(
         name="main", properties={"compression.codec": "lz4", "queue.buffering.max.ms": "7"}
     )
-    merged = settings(config, bootstrap="a:1", client_id="x")
+    merged = settings(config, bootstrap="a:1", client_id="x", agent_id="1")
     assert "compression.type" not in merged
     assert "compression.level" not in merged  # lz4 has levels of its own
     assert "linger.ms" not in merged
@@ -101,13 +101,17 @@ def test_a_default_does_not_undo_an_alias() -> None:
 def test_settings_refuse_too() -> None:
     with pytest.raises(InputError, match="create producer for main: acks must stay all"):
         settings(
-            ClusterConfig(name="main", properties={"acks": "1"}), bootstrap="a:1", client_id="x"
+            ClusterConfig(name="main", properties={"acks": "1"}),
+            bootstrap="a:1",
+            client_id="x",
+            agent_id="1",
         )
     with pytest.raises(InputError, match="needs allow_uncompressed"):
         settings(
             ClusterConfig(name="main", properties={"compression.type": "none"}),
             bootstrap="a:1",
             client_id="x",
+            agent_id="1",
         )
     settings(
         ClusterConfig(
@@ -115,4 +119,5 @@ def test_settings_refuse_too() -> None:
         ),
         bootstrap="a:1",
         client_id="x",
+        agent_id="1",
     )

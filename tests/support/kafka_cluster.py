@@ -59,6 +59,7 @@ class KafkaCluster:
         self._ports = free_ports(2 * brokers)
         self._brokers: dict[int, subprocess.Popen[bytes]] = {}
         self._admin: AdminClient | None = None
+        self._made: set[str] = set()
         self._names = itertools.count(1)
 
     # --- life ---------------------------------------------------------------------------
@@ -182,6 +183,7 @@ class KafkaCluster:
             config=dict(configs or {}),
         )
         self._ask(self.admin.create_topics([new], request_timeout=_ADMIN_SECONDS)[topic])
+        self._made.add(topic)
         wait_until(
             lambda: self.leaders(topic) == {p: each[0] for p, each in enumerate(placed)},
             _ADMIN_SECONDS,
@@ -374,7 +376,9 @@ class KafkaCluster:
                 metadata = self.admin.list_topics(topic, timeout=_REQUEST_SECONDS)
             except KafkaException:  # a broker that is paused or has just gone was asked
                 return None
-            return (list(metadata.topics[topic].partitions.values()),)
+            partitions = list(metadata.topics[topic].partitions.values())
+            # Brokers hear of a topic one after the other.
+            return None if not partitions and topic in self._made else (partitions,)
 
         (partitions,) = wait_until(listed, FAILOVER_SECONDS, f"some broker knows {topic}")
         return partitions
