@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from singer.base.backoff import Backoff
 from singer.base.batch import RecordBatch
-from singer.base.config import ClusterConfig, CreateConfig
+from singer.base.config import ClusterConfig, CreateConfig, Delivery
 from singer.base.errors import (
     ClusterError,
     DeliveryError,
@@ -124,7 +125,11 @@ class KafkaCluster:
         self.zone = zone
         self.clock = clock
         self._bootstrap = bootstrap
-        self._settings = settings(config, bootstrap=bootstrap, client_id=client_id, agent_id=host)
+        # Who only asks, or sends without positions, must not end the agent's transactions.
+        once = Delivery.AT_LEAST_ONCE if keeper is None else config.delivery
+        self._settings = settings(
+            replace(config, delivery=once), bootstrap=bootstrap, client_id=client_id, agent_id=host
+        )
         self._credentials = Credentials(self._settings)
         self._tokens = None if config.oauth is None else tokens.source(config.oauth)
         self._config = config
