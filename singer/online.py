@@ -71,14 +71,14 @@ async def _cluster(
             causes.append(event.cause)
 
     try:
-        brokers = _brokers(cluster)
+        addresses_now = brokers(cluster)
     except ValueError as error:
         cause = f"bootstrap_file {cluster.bootstrap_file}: {error}"
         return (_failed(cluster.name, cause, "mend it"),)
     host = config.agent.id or host_id()
     kafka = KafkaCluster(
         cluster,
-        bootstrap=",".join(brokers),
+        bootstrap=",".join(addresses_now),
         host=host,
         client_id=f"singer-{host},check",
         zone=zone,
@@ -97,7 +97,8 @@ async def _cluster(
         await kafka.close()
 
 
-def _brokers(cluster: ClusterConfig) -> tuple[str, ...]:
+def brokers(cluster: ClusterConfig) -> tuple[str, ...]:
+    """The addresses of a cluster that is not embedded. Raises ValueError for its file."""
     if cluster.bootstrap_file is None:
         return cluster.bootstrap
     return addresses(read_small_file(cluster.bootstrap_file, _MAX_BYTES))

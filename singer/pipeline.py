@@ -913,6 +913,7 @@ class Pipeline:
             reason=refuse.reason,
             part=refuse.part,
             payload=refuse.payload,
+            refused=refuse.refused,
         )
 
     # --- where positions are committed with the records ---------------------------------------

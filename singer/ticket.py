@@ -18,13 +18,17 @@ from singer.budget import Ceiling
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refuse:
-    """Source bytes of a ticket that are not delivered, and why: for the dead letters."""
+    """Source bytes of a ticket that are not delivered, and why: for the dead letters.
+
+    `refused`: it was a record that the broker did not take, as it was sent; else no record at all.
+    """
 
     offset: int
     length: int
     reason: str
     part: int
     payload: bytes
+    refused: bool
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -76,6 +80,7 @@ class Ticket:
                     reason=bad.reason,
                     part=bad.part,
                     payload=self.window[start : start + length].tobytes(),
+                    refused=False,
                 )
             )
         for rejection in self.rejected:
@@ -87,6 +92,7 @@ class Ticket:
                     reason=rejection.reason,
                     part=0,
                     payload=self.batch.payload(rejection.row),
+                    refused=True,
                 )
             )
         return refuse, skipped

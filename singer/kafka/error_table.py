@@ -44,7 +44,8 @@ TREATMENTS: Final[Mapping[ErrorClass, Treatment]] = MappingProxyType(
             "Nothing is read again and nobody waits. Records that the broker calls innocent are"
             " sent again; where it names nobody, all records of the request are sent again, one"
             " per request. What is refused even so is a dead letter.",
-            "look at it in the dead letters; mend what writes it, or the topic's limits",
+            "see `singer dead-letters list`; mend what writes it, or the topic's limits, and then"
+            " `replay`",
         ),
         ErrorClass.TOPIC: Treatment(
             "The destination waits, asks again after 0.1 s to 30 s, and goes on from the committed"

@@ -24,6 +24,11 @@ _LOCK_POLL_SECONDS: Final = 0.02
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 
+def dead_letters_in(state_dir: str) -> str:
+    """The dead-letter file of a state directory."""
+    return os.path.join(state_dir, "dead_letters")
+
+
 def boot_id() -> str:
     """What tells this run of the kernel from every other one; empty where it is not known."""
     try:
@@ -65,7 +70,7 @@ class StateDir:
     @property
     def dead_letters(self) -> str:
         """The dead-letter file; older ones have `.1`, `.2`, … behind."""
-        return os.path.join(self.path, "dead_letters")
+        return dead_letters_in(self.path)
 
     @property
     def zone(self) -> str:

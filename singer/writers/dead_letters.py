@@ -2,8 +2,8 @@
 
 JSON lines, one letter each: `time` (ISO 8601, UTC), `stream`, `destination`, `file` (the path;
 where it is not UTF-8 with escapes for reading, and whole in `file_base64`), `device`, `inode`,
-`offset`, `length`, `reason`, `part`, `payload` (base64). The newest file has the plain name,
-older ones `.1`, `.2`, … behind. A letter is never deleted here: when all files together have
+`offset`, `length`, `reason`, `part`, `refused`, `payload` (base64). The newest file has the plain
+name, older ones `.1`, `.2`, … behind. A letter is never deleted here: when all files together have
 reached the ceiling, writing fails until a person has moved some away. At least once: a letter of
 which it is not known whether it was written is written again.
 
@@ -17,6 +17,7 @@ import asyncio
 import base64
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import stat
@@ -42,6 +43,8 @@ class DeadLetter:
 
     `offset`, `length`  the file bytes it accounts for, terminator included
     `payload`           what would have been delivered
+    `refused`           whether it is a record as it was sent, which the broker did not take; else
+                        bytes of the file that are none, before any transform
     `part`              0 for the first piece of a record that was given up in pieces
     `time`              when it was written, ISO 8601 in UTC; empty before
     """
@@ -56,6 +59,7 @@ class DeadLetter:
     reason: str
     part: int = 0
     payload: bytes
+    refused: bool = False
     time: str = ""
 
 
@@ -176,10 +180,11 @@ class DeadLetters:
             needed = sum(map(len, lines)) + 1
             if needed > room:
                 raise self._full(needed, room)
-            # All in one file, so that a failure takes back all: letters that stayed would be
-            # written again with every attempt, and fill the disk.
-            self._make_way(needed)
-            self._append_synced(b"".join(lines))
+            with locked(os.path.dirname(self._path) or ".", exclusive=True):
+                # All in one file, so that a failure takes back all: letters that stayed would be
+                # written again with every attempt, and fill the disk.
+                self._make_way(needed)
+                self._append_synced(b"".join(lines))
         except OSError as error:
             raise StateError(
                 f"{_STEP}: {error.filename or self._path!r}: {error.strerror}; make the state "
@@ -243,6 +248,22 @@ class DeadLetters:
         )
 
 
+@contextlib.contextmanager
+def locked(directory: str, *, exclusive: bool) -> Iterator[None]:
+    """Hold the lock of a state directory's dead letters. Raises OSError.
+
+    That of the directory itself: a file made for it by one user might shut out another. Where the
+    file system has no such locks, who only appends goes on without.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def read_dead_letters(path: str) -> Iterator[DeadLetter]:
     """The letters of one file, in the order they were written.
 
@@ -252,12 +273,19 @@ def read_dead_letters(path: str) -> Iterator[DeadLetter]:
     try:
         with open(path, "rb") as file:
             for line in file:
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    yield _letter(json.loads(line))
+                if (letter := parse_dead_letter(line)) is not None:
+                    yield letter
     except OSError as error:
         raise StateError(
             f"read dead letters: {path!r}: {error.strerror}; name an existing dead-letter file"
         ) from error
+
+
+def parse_dead_letter(line: bytes) -> DeadLetter | None:
+    """The letter of one line; None if it is none."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return _letter(json.loads(line))
+    return None
 
 
 def _line(letter: DeadLetter, time: str) -> bytes:
@@ -274,6 +302,7 @@ def _line(letter: DeadLetter, time: str) -> bytes:
         "length": letter.length,
         "reason": _shown(letter.reason),
         "part": letter.part,
+        "refused": letter.refused,
         "payload": base64.b64encode(letter.payload).decode(),
     }
     if shown != letter.path:
@@ -296,6 +325,7 @@ def _letter(entry: Any) -> DeadLetter:
         length=entry["length"],
         reason=entry["reason"],
         part=entry["part"],
+        refused=bool(entry.get("refused", False)),
         payload=base64.b64decode(entry["payload"], validate=True),
         time=entry["time"],
     )

@@ -99,6 +99,7 @@ def test_lines_are_plain_json_for_any_parser(tmp_path):
         "length",
         "reason",
         "part",
+        "refused",
         "payload",
     ]
     assert entry["offset"] == 5
