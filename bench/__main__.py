@@ -146,7 +146,7 @@ def sending(options: argparse.Namespace) -> str:
 
 
 def transactions(options: argparse.Namespace) -> str:
-    results = guarantee_costs(lines=_scaled(2_000_000, options), runs=min(3, options.pairs))
+    results = guarantee_costs(lines=_scaled(4_000_000, options), runs=min(3, options.pairs))
     return report.guarantees_table(results)
 
 
