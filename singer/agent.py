@@ -50,6 +50,7 @@ from singer.base.ports import Clock
 from singer.base.zone import Zone
 from singer.bootstrap import BootstrapFile
 from singer.budget import Budget
+from singer.catch_up import CatchUp
 from singer.deciders import Deciders
 from singer.descriptors import Descriptors
 from singer.files.pathpattern import PathPattern
@@ -147,6 +148,7 @@ class Agent:
         self._stop_cause = ""
         self._embedded: dict[str, EmbeddedCluster] = {}
         self._clusters: dict[str, KafkaCluster] = {}
+        self._lines: dict[str, CatchUp] = {}
         self._arrivals: list[Arrivals] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._deciders = Deciders(config.agent.decider_file)
@@ -353,6 +355,7 @@ class Agent:
                 make_transform(each, host=socket.gethostname(), decider=self._deciders.percent)
                 for each in stream.transforms
             ),
+            catch_up=self._catch_up(config.cluster),
             limit=Limit.of(stream.limit, self._clock.monotonic()),
             linger=Linger(LingerConfig(wait=Seconds(0)) if self._once else stream.linger),
             headed=bool(config.headers),
@@ -374,6 +377,13 @@ class Agent:
             quiet_after_seconds=stream.reader.quiet_after,
             once=self._once,
         )
+
+    def _catch_up(self, cluster: str) -> CatchUp | None:
+        """The line of a cluster for backlog, one for all of its destinations."""
+        config = self._config.clusters[cluster].catch_up
+        if config is not None and cluster not in self._lines:
+            self._lines[cluster] = CatchUp(config, self._clock)
+        return self._lines.get(cluster)
 
     def _outlet(
         self, stream: StreamConfig, config: DestinationConfig, budget: Budget, topic: str

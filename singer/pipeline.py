@@ -51,6 +51,7 @@ from singer.base.events import (
 from singer.base.ports import Course, Framed, Progress, Rejection, Route, State
 from singer.base.position import FINGERPRINT_BYTES, READ_TO_END, Mark, Position
 from singer.budget import SEVERAL, Ceiling, Room, acquire, blocked, charge
+from singer.catch_up import BACKLOG_BYTES
 from singer.files.marks import first_bytes, last_bytes
 from singer.files.openfile import OpenFile
 from singer.files.source import WINDOW_BYTES, Outcome, Source
@@ -441,7 +442,10 @@ class Pipeline:
         if limit is not None:
             room = min(room, limit.burst)
         want = min(unread, max(room, _LEAST_READ_BYTES))
-        await self._ship(min(want, self._narrow or want), State.MORE)
+        want = min(want, self._narrow or want)
+        if self.destination.catch_up is not None and unread > BACKLOG_BYTES:
+            await self.destination.catch_up.turn(written_ns, want)
+        await self._ship(want, State.MORE)
         return True
 
     def _is_taken_back(self, size: int) -> bool:

@@ -15,6 +15,7 @@ from singer.base.events import Emit
 from singer.base.ledger import Account
 from singer.base.ports import Clock, Committer, Reader, Transform
 from singer.budget import Ceiling
+from singer.catch_up import CatchUp
 from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
 from singer.limit import Limit
@@ -42,6 +43,7 @@ class Destination:
     reader: Reader
     transforms: tuple[Transform, ...]
     limit: Limit | None
+    catch_up: CatchUp | None  #: of its cluster
     linger: Linger
     headed: bool  #: records carry headers, which may say what file they are from
     committer: Committer

@@ -189,6 +189,21 @@ class EmbeddedConfig:
     show: bool = False  #: print what arrives
 
 
+class CatchUpOrder(Enum):
+    """Whose backlog is sent first."""
+
+    OLDEST_FIRST = "oldest_first"  #: of the file that was not written to for longest
+    NEWEST_FIRST = "newest_first"  #: of the file that was written to last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatchUpConfig:
+    """How backlog is sent, such as after an outage: what of a file is more than 1 MiB behind."""
+
+    max_bytes_per_second: ByteSize  #: of all files to this cluster together
+    order: CatchUpOrder = CatchUpOrder.OLDEST_FIRST  #: oldest_first | newest_first
+
+
 class Delivery(Enum):
     """How often a record arrives."""
 
@@ -229,6 +244,7 @@ class ClusterConfig:
     allow_uncompressed: str | None = None  #: why `compression.type: none` is right here
     delivery: Delivery = Delivery.AT_LEAST_ONCE  #: at_least_once | exactly_once
     positions_topic: str = "singer.positions"  #: of `exactly_once`, where positions are kept
+    catch_up: CatchUpConfig | None = None  #: null: backlog is sent as fast as it goes
     commit_every: Seconds = Seconds(1.0)  #: of `exactly_once`, how often a transaction ends
 
     @property

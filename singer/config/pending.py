@@ -43,9 +43,7 @@ PENDING: Final[Mapping[type, Mapping[str, Pending]]] = MappingProxyType(
             "http": Pending(meaning="host:port of the metrics endpoint"),
             "admin_socket": Pending(meaning="socket for `singer status` and others"),
         },
-        ClusterConfig: {
-            "catch_up": Pending(meaning="{max_bytes_per_second, order} after an outage"),
-        },
+        ClusterConfig: {},
         DestinationConfig: {
             "max_lag": Pending(meaning="how far a shadow may fall behind before it skips"),
         },

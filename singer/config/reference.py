@@ -19,6 +19,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 from singer.base.config import (
     AgentConfig,
     ByteSize,
+    CatchUpConfig,
     ClusterConfig,
     Config,
     ContainerReaderConfig,
@@ -107,6 +108,7 @@ _SECTIONS: Final[tuple[tuple[str, type], ...]] = (
     ("agent", AgentConfig),
     ("agent.dead_letters", DeadLetterConfig),
     ("clusters.NAME", ClusterConfig),
+    ("clusters.NAME.catch_up", CatchUpConfig),
     ("clusters.NAME.oauth", OAuthConfig),
     ("clusters.NAME.oauth.msk_iam", MskIamConfig),
     ("clusters.NAME.embedded", EmbeddedConfig),

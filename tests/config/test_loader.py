@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from singer.base.config import (
+    ByteSize,
+    CatchUpConfig,
     CreateConfig,
     LocalConfig,
     Ordering,
@@ -114,12 +116,20 @@ class TestValid:
     def test_empty_sections_are_all_defaults(self, folder: Folder) -> None:
         assert folder.load("agent:\n" + MINIMAL).config.agent.rescan == 10
 
+    def test_catching_up(self, folder: Folder) -> None:
+        clusters = "clusters: {main: {bootstrap: [a:1], catch_up: %s}}\n"
+        loaded = folder.load(clusters % "{max_bytes_per_second: 20MiB}" + STREAMS)
+        caught = loaded.config.clusters["main"].catch_up
+        assert caught == CatchUpConfig(max_bytes_per_second=ByteSize(20 << 20))
+        with pytest.raises(ConfigError, match="max_bytes_per_second"):
+            folder.load(clusters % "{order: newest_first}" + STREAMS)
+
     def test_not_built_yet_is_one_warning(self, folder: Folder) -> None:
         loaded = folder.load(
             """\
             agent: {http: "127.0.0.1:2047", admin_socket: /run/s.sock, locality: ec2}
             heartbeat: {cluster: main, topic: singer.heartbeat, every: 60s}
-            clusters: {main: {bootstrap: [a:1], catch_up: {order: oldest_first}}}
+            clusters: {main: {bootstrap: [a:1]}}
             """
             + STREAMS.replace("\n", "\n            ").replace(
                 "name:", "transforms: []\n                name:"
@@ -127,8 +137,7 @@ class TestValid:
         )
         (warning,) = loaded.warnings
         assert warning.message == (
-            "not built yet, ignored: heartbeat, agent.http, agent.admin_socket, "
-            "clusters.main.catch_up"
+            "not built yet, ignored: heartbeat, agent.http, agent.admin_socket"
         )
 
 

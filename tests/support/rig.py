@@ -20,12 +20,20 @@ import pytest
 
 from singer.base.batch import RecordBatch
 from singer.base.clock import SystemClock
-from singer.base.config import ByteSize, Glob, Seconds, StreamConfig, TextReaderConfig
+from singer.base.config import (
+    ByteSize,
+    CatchUpConfig,
+    Glob,
+    Seconds,
+    StreamConfig,
+    TextReaderConfig,
+)
 from singer.base.errors import TopicError
 from singer.base.events import Event, InternalError
 from singer.base.ledger import Ledger
 from singer.base.ports import Receipt, Rejection, Route, Settlement
 from singer.budget import Budget
+from singer.catch_up import CatchUp
 from singer.descriptors import Descriptors
 from singer.files import wakeup
 from singer.files.source import Outcome, Source
@@ -223,6 +231,7 @@ class Rig:
         close_idle: float = 5.0,
         rescan: float = 0.5,
         inotify: bool = True,
+        catch_up: CatchUpConfig | None = None,
         **options: object,
     ) -> None:
         self.writers = writers or {"out": LoopbackWriter()}
@@ -245,6 +254,7 @@ class Rig:
         self.close_idle = close_idle
         self.rescan = rescan
         self.inotify = inotify
+        self.catch_up = catch_up
         self.events: list[Event] = []
         self.deciders: dict[str, float] = {}
         self.ledger = Ledger()
@@ -291,6 +301,7 @@ class Rig:
         )
         budget = Budget(self.memory, clusters=len(self.writers))
         self.ledger = Ledger()
+        catch_up = self.catch_up and CatchUp(self.catch_up, clock)
         destinations = {
             name: Destination(
                 stream="s",
@@ -301,6 +312,7 @@ class Rig:
                     for each in self.config.transforms
                 ),
                 limit=Limit.of(self.config.limit, clock.monotonic()),
+                catch_up=catch_up,
                 linger=Linger(self.config.linger),
                 headed=False,
                 committer=self.positions,
