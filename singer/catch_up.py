@@ -14,7 +14,7 @@ from singer.base.config import CatchUpConfig, CatchUpOrder
 from singer.base.ports import Clock
 from singer.limit import Limit
 
-#: A file with more than this to be read has a backlog.
+#: A file with so much to be read has a backlog. Of an archive no more is known beforehand.
 BACKLOG_BYTES: Final = 1 << 20
 #: What may go at once after a pause, in seconds' worth.
 _BURST_SECONDS: Final = 0.1

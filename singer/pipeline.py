@@ -443,8 +443,11 @@ class Pipeline:
             room = min(room, limit.burst)
         want = min(unread, max(room, _LEAST_READ_BYTES))
         want = min(want, self._narrow or want)
-        if self.destination.catch_up is not None and unread > BACKLOG_BYTES:
+        if self.destination.catch_up is not None and unread >= BACKLOG_BYTES:
+            epoch = self._epoch
             await self.destination.catch_up.turn(written_ns, want)
+            if self._failure is not None or epoch != self._epoch:
+                return True  # it is read again from further back, and after a while
         await self._ship(want, State.MORE)
         return True
 

@@ -19,6 +19,7 @@ from singer.base.config import (
     PartitionerType,
     Seconds,
 )
+from singer.base.errors import TopicError
 from singer.base.events import discard
 from singer.base.ports import Receipt, Settlement
 from singer.base.zone import Zone
@@ -89,6 +90,18 @@ class Live:
         await until(lambda: self.topology.version > version, "the change is noticed")
 
 
+async def _ready(cluster: KafkaCluster, clock: JumpingClock, topic: str) -> None:
+    """Wait until the broker that is asked has heard of a topic that was just made."""
+    ends = time.monotonic() + 10.0
+    while True:
+        try:
+            return await cluster.ready(topic)
+        except TopicError:
+            assert time.monotonic() < ends, f"no broker knows {topic}"
+            clock.ahead += LONG_SECONDS  # what is absent is asked for again
+            await asyncio.sleep(0.05)
+
+
 @contextlib.asynccontextmanager
 async def live(server: Bootstrapped, topic: str = "t") -> AsyncIterator[Live]:
     clock = JumpingClock()
@@ -103,7 +116,7 @@ async def live(server: Bootstrapped, topic: str = "t") -> AsyncIterator[Live]:
     )
     await cluster.start()
     try:
-        await cluster.ready(topic)
+        await _ready(cluster, clock, topic)
         yield Live(cluster, clock, cluster.topology(topic))
     finally:
         await cluster.close()
