@@ -125,3 +125,17 @@ class RecordBatch:
             inode=self.inode,
             columns={name: column[rows] for name, column in self.columns.items()},
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Run:
+    """Acknowledged rows of a batch that lie one behind the other in a partition.
+
+    `rows` are `count` ascending rows, as a slice or int64[count]; `offset` is the first one's, -1
+    where the broker did not say.
+    """
+
+    partition: int
+    offset: int
+    count: int
+    rows: slice | Int64s

@@ -26,6 +26,8 @@ import os
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+from singer.base.batch import Run
+
 
 class SingerError(Exception):
     """Root of the tree. `exit_status` is what a command that ends with it returns."""
@@ -117,8 +119,8 @@ class DeliveryError(WorldError):
     """A batch was not wholly acknowledged.
 
     `settled` counts the rows at the start of the batch that were acknowledged before the first
-    one that was not: the position may move past them. `code` is librdkafka's name of the cause,
-    where it is librdkafka's.
+    one that was not: the position may move past them. `runs` say where acknowledged rows lie,
+    those and others. `code` is librdkafka's name of the cause, where it is librdkafka's.
     """
 
     error_class: ClassVar[str] = "connection"
@@ -126,6 +128,7 @@ class DeliveryError(WorldError):
     def __init__(self, message: str, *, settled: int = 0, code: str = "none") -> None:
         super().__init__(message)
         self.settled = settled
+        self.runs: tuple[Run, ...] = ()
         self.code = code
 
     @property

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from singer.base.batch import Bytes, Int64s, RecordBatch
+from singer.base.batch import Bytes, Int64s, RecordBatch, Run
 from singer.base.position import Position
 
 
@@ -145,9 +145,14 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """Every row of a batch was acknowledged, except the rejected ones, in ascending row order."""
+    """Every row of a batch was acknowledged, except the rejected ones, in ascending row order.
+
+    `runs` say where the acknowledged rows lie, in the order of their acknowledgements; none where
+    a transaction was found to be committed that nobody heard of.
+    """
 
     rejected: tuple[Rejection, ...] = ()
+    runs: tuple[Run, ...] = field(default=(), compare=False)
 
 
 #: Completes with a Settlement, or fails with a DeliveryError once *nothing* of the batch is

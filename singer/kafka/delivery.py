@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, TypeAlias
 
 import numpy as np
 
-from singer.base.batch import Bools, Int32s, Int64s, RecordBatch
+from singer.base.batch import Bools, Int32s, Int64s, RecordBatch, Run
 from singer.base.errors import DeliveryError, InvariantError
 from singer.base.ports import Receipt, Rejection, Settlement
 
@@ -35,8 +36,8 @@ class Sending:
     settled. Rows are settled by exactly one of `acknowledge`, `reject` and `fail`.
     """
 
-    __slots__ = ("_failure", "_finished", "_rejections", "_states", "batch", "pending", "receipt",
-                 "segments", "topic")  # fmt: skip
+    __slots__ = ("_failure", "_finished", "_rejections", "_runs", "_states", "batch", "pending",
+                 "receipt", "segments", "topic")  # fmt: skip
 
     def __init__(
         self,
@@ -53,17 +54,33 @@ class Sending:
         self._finished = finished
         self._states: Int64s | None = None
         self._rejections: list[Rejection] = []
+        self._runs: list[Run] = []
         self._failure: Failure | None = None
 
-    def acknowledge(self, segment: _Segment, start: int, count: int) -> None:
-        """`count` rows of a segment, from its `start`th on, are with the broker."""
-        if self._states is not None:
-            self._states[segment.rows_of(np.arange(start, start + count))] = _ACKNOWLEDGED
-        self._settle(count)
-
-    def acknowledge_rows(self, rows: Int64s) -> None:
+    def acknowledge(self, run: Run) -> None:
         """These rows are with the broker."""
-        self._mark(rows, _ACKNOWLEDGED)
+        self._runs.append(run)
+        if self._states is not None:
+            self._states[run.rows] = _ACKNOWLEDGED
+        self._settle(run.count)
+
+    def acknowledge_rows(self, partition: int, rows: Int64s, offsets: Int64s) -> None:
+        """These rows are with the broker, at these offsets."""
+        if len(rows) == 0:
+            return
+        self.detail()
+        known = (offsets[1:] >= 0) & (offsets[:-1] >= 0)
+        steady = (np.diff(offsets) == 1) & known | (offsets[1:] < 0) & (offsets[:-1] < 0)
+        cuts = [0, *(np.flatnonzero(~steady | (np.diff(rows) < 0)) + 1).tolist(), len(rows)]
+        for low, high in pairwise(cuts):
+            self.acknowledge(
+                Run(
+                    partition=partition,
+                    offset=max(-1, int(offsets[low])),
+                    count=high - low,
+                    rows=rows[low:high],
+                )
+            )
 
     def reject(self, rows: Int64s, reason: str) -> None:
         """The broker will never take these rows."""
@@ -109,10 +126,12 @@ class Sending:
         if self.receipt.done():  # its sender was cancelled and does not wait any more
             return
         if self._failure is not None:
-            self.receipt.set_exception(self._failure(self._leading()))
+            error = self._failure(self._leading())
+            error.runs = tuple(self._runs)
+            self.receipt.set_exception(error)
         else:
             rejected = sorted(self._rejections, key=lambda rejection: rejection.row)
-            self.receipt.set_result(Settlement(rejected=tuple(rejected)))
+            self.receipt.set_result(Settlement(rejected=tuple(rejected), runs=tuple(self._runs)))
 
     def _leading(self) -> int:
         assert self._states is not None
@@ -140,6 +159,12 @@ class _Segment:
     def rows_of(self, index: Int64s) -> Int64s:
         """The batch's rows of these places in the segment."""
         return index if self.rows is None else self.rows[index]
+
+    def span(self, count: int) -> slice | Int64s:
+        """The batch's rows of the next `count` places, which are done with this."""
+        start, self.done = self.done, self.done + count
+        span = slice(start, self.done)
+        return span if self.rows is None else self.rows[span]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -188,26 +213,30 @@ class Lane:
         """
         return serial == self.expected and not self._masked
 
-    def acknowledge(self, count: int) -> None:
-        """The next `count` serials arrived."""
+    def acknowledge(self, count: int, offset: int) -> None:
+        """The next `count` serials arrived, at `offset` and behind it; -1: nobody knows where."""
         self.expected += count
         segments = self._segments
         while count:
             segment = segments[0]
             taken = min(count, segment.size - segment.done)
-            start, segment.done = segment.done, segment.done + taken
+            rows = segment.span(taken)
             count -= taken
             if segment.done == segment.size:
                 segments.popleft()
-            segment.sending.acknowledge(segment, start, taken)
+            segment.sending.acknowledge(
+                Run(partition=self.partition, offset=offset, count=taken, rows=rows)
+            )
+            if offset >= 0:
+                offset += taken
 
-    def walk(self, serials: Int64s, codes: Int32s) -> list[Failed]:
+    def walk(self, serials: Int64s, codes: Int32s, offsets: Int64s) -> list[Failed]:
         """Settle reported serials one by one, in any order; returns the rows that failed.
 
         Failed rows are not settled in their sending: the caller decides what becomes of them.
         """
         order = np.argsort(serials, kind="stable")
-        serials, codes = serials[order], codes[order]
+        serials, codes, offsets = serials[order], codes[order], offsets[order]
         failed = []
         touched = 0
         for segment in tuple(self._segments):
@@ -229,7 +258,7 @@ class Lane:
                 failed.append(
                     Failed(sending=segment.sending, rows=rows[bad], codes=codes[low:high][bad])
                 )
-            segment.sending.acknowledge_rows(rows[~bad])
+            segment.sending.acknowledge_rows(self.partition, rows[~bad], offsets[low:high][~bad])
         if touched != len(serials):
             raise InvariantError(
                 f"settle {self.topic} [{self.partition}]: serials {serials[0]} to {serials[-1]}"

@@ -118,8 +118,9 @@ class Message(ctypes.Structure):
     )
 
 
-#: Where `private` is in a message; `err` is at 0.
+#: Where `private` and `offset` are in a message; `err` is at 0.
 MESSAGE_PRIVATE_OFFSET: Final = 64
+MESSAGE_OFFSET_OFFSET: Final = 56
 
 
 #: `rd_kafka_vu_t`, an argument of `produceva`. What is in the union: one number or pointer, a
@@ -391,6 +392,7 @@ def _check() -> None:
         or MESSAGE.itemsize != 72
         or private != MESSAGE_PRIVATE_OFFSET
         or Message.private.offset != MESSAGE_PRIVATE_OFFSET
+        or Message.offset.offset != MESSAGE_OFFSET_OFFSET
         or ARGUMENT.itemsize != 72
     ):
         raise InvariantError(

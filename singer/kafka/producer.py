@@ -511,7 +511,8 @@ class _Channel:
         code = ctypes.c_int.from_address(first).value
         lane = self._lanes[private >> _SERIAL_BITS]
         if code == 0 and lane.is_next(private & _SERIAL_MASK):
-            lane.acknowledge(count)
+            offset = ctypes.c_int64.from_address(first + rd.MESSAGE_OFFSET_OFFSET).value
+            lane.acknowledge(count, max(-1, offset))
             self._producer.acknowledged()
         else:
             self._walk(event, first, count)
@@ -524,13 +525,14 @@ class _Channel:
         messages = [rd.Message.from_address(pointers[i] or 0) for i in range(count)]
         privates = np.array([message.private for message in messages], np.int64)
         codes = np.array([message.err for message in messages], np.int32)
+        offsets = np.array([message.offset for message in messages], np.int64)
         named = bool((codes == errors.INVALID_DIFFERENT_RECORD).any())
         numbers = privates >> _SERIAL_BITS
         arrived = False
         for number in np.unique(numbers).tolist():
             these = numbers == number
             lane = self._lanes[number]
-            failures = lane.walk(privates[these] & _SERIAL_MASK, codes[these])
+            failures = lane.walk(privates[these] & _SERIAL_MASK, codes[these], offsets[these])
             for failure in failures:
                 self._producer.failed(
                     self, lane, failure.sending, failure.rows, failure.codes, named=named

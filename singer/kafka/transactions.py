@@ -68,9 +68,9 @@ class _Sent:
     progress: Progress
     receipt: Receipt
 
-    def succeed(self) -> None:
+    def succeed(self, settlement: Settlement) -> None:
         if not self.receipt.done():
-            self.receipt.set_result(Settlement())
+            self.receipt.set_result(settlement)
 
     def fail(self, error: DeliveryError) -> None:
         self.progress.course.broken = True
@@ -393,8 +393,9 @@ class Transactions:
 
     def _succeed(self, transaction: _Transaction) -> None:
         self._alone = max(0, self._alone - 1)
-        for sent, _ in transaction.sent:
-            sent.succeed()
+        for sent, receipt in transaction.sent:
+            heard = receipt.done() and not receipt.cancelled() and receipt.exception() is None
+            sent.succeed(receipt.result() if heard else Settlement())
         records = sum(len(sent.batch) for sent, _ in transaction.sent)
         self._emit(TransactionCommitted(cluster=self._cluster, records=records))
 

@@ -119,11 +119,18 @@ def test_200_000_records_over_partitions_in_order() -> None:
             return settled
 
     with embedded(brokers=3, partitions=partitions) as cluster:
-        assert run(main(cluster)) == [Settlement()] * (count // per_batch)
+        settled = run(main(cluster))
         records = consume(cluster.bootstrap, "t", partitions, count)
+    assert settled == [Settlement()] * (count // per_batch)
     assert len(records) == count
-    for partition in range(partitions):
-        assert values(records, partition) == sent[partition]
+    there = [values(records, partition) for partition in range(partitions)]
+    assert there == sent
+    for first, settlement in zip(range(0, count, per_batch), settled, strict=True):
+        assert sum(run.count for run in settlement.runs) == per_batch
+        for one in settlement.runs:  # each says where its rows lie
+            rows = (np.arange(per_batch)[one.rows] + first).tolist()
+            found = there[one.partition][one.offset : one.offset + one.count]
+            assert found == [b"%d" % row for row in rows]
 
 
 def test_an_empty_batch_is_settled_at_once() -> None:
