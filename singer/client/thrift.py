@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from singer.base.wire import AuditHeaders, log_message
+from singer.base.wire.log_message import AuditHeaders, log_message
 from singer.client.logfile import LogFile
 
 

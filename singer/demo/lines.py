@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singer.base.batch import Int64s
-from singer.base.wire import log_message
+from singer.base.wire.log_message import log_message
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HEAD: Final = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6})Z (\S+) #(\d{10}) ")

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from singer.base import wire
 from singer.base.batch import RecordBatch
 from singer.base.config import (
     EnvelopeConfig,
@@ -20,6 +19,7 @@ from singer.base.config import (
     RedactConfig,
     RewriteConfig,
 )
+from singer.base.wire import log_message as wire
 from singer.transforms.texts import Pattern, Texts, with_each, with_payloads
 
 #: `\\1`, `\\g<name>`, and a backslash itself.

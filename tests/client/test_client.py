@@ -326,6 +326,7 @@ def test_it_needs_nothing_but_the_standard_library():
         "singer",
         "singer.base",
         "singer.base.wire",
+        "singer.base.wire.log_message",
         "singer.client",
         "singer.client.handler",
         "singer.client.logfile",

@@ -1,0 +1,341 @@
+"""Audit messages: what an agent says of records that were acknowledged.
+
+The format is protobuf's, by the schema in docs/audit.md; numbers of fields are for ever. Written by
+hand because it is written on every host all the time, and read by whoever has a protobuf library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import Any, Final
+
+from singer.base.errors import InputError
+
+#: What is written; a reader takes messages of up to this version.
+VERSION: Final = 1
+#: Records per digest, as written.
+BLOCK: Final = 128
+
+_VARINT: Final = 0
+_I64: Final = 1
+_LEN: Final = 2
+_I32: Final = 5
+_FIXED: Final = Struct("<Q")
+_LARGEST: Final = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """Of which file; `stream`, `destination`, `row` and `first_seen_ns` tell it from all others the
+    host ever had. `birth_ns` is 0 where the file system does not tell.
+    """
+
+    stream: str = ""
+    destination: str = ""
+    path: bytes = b""
+    device: int = 0
+    inode: int = 0
+    birth_ns: int = 0
+    row: int = 0
+    first_seen_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """Acknowledged records of one file in one partition, in file order.
+
+    `file` is an index of `Audit.files`; [start, end) are the bytes of the file from the first that
+    the first record accounts for to the last one's end; `nbytes` those of the payloads. `offset` is
+    the first record's, -1 where offsets are unknown. `runs` are counts of consecutive offsets with
+    the gaps between them: count, gap, count, gap, ..., count. There is a digest for each `block`
+    records, and one for the rest. `read_ms`: the first was read; `acknowledged_ms`: the last was.
+    """
+
+    file: int = 0
+    start: int = 0
+    end: int = 0
+    records: int = 0
+    nbytes: int = 0
+    offset: int = 0
+    runs: tuple[int, ...] = ()
+    block: int = 0
+    digests: tuple[int, ...] = ()
+    read_ms: int = 0
+    acknowledged_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What became of the bytes [start, end) of a file; `unknown`: an earlier life knew."""
+
+    file: int = 0
+    start: int = 0
+    end: int = 0
+    delivered: int = 0
+    filtered: int = 0
+    sampled: int = 0
+    dead_lettered: int = 0
+    skipped: int = 0
+    records: int = 0
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """One message: ranges of one partition of a topic, or accounts.
+
+    `run` is another for each run of the agent's process, `cluster` its own name for the cluster.
+    """
+
+    version: int = VERSION
+    host: str = ""
+    zone: str = ""
+    run: str = ""
+    written_ms: int = 0
+    cluster: str = ""
+    files: tuple[File, ...] = ()
+    topic: str = ""
+    partition: int = 0
+    ranges: tuple[Range, ...] = ()
+    accounts: tuple[Account, ...] = ()
+
+
+def encode(audit: Audit) -> bytes:
+    """The value of the Kafka record."""
+    return b"".join(_encoded(audit, _AUDIT))
+
+
+def decode(value: bytes | memoryview) -> Audit:
+    """What a record says. Raises InputError for what is no such message, or of a later version."""
+    audit: Audit = _decoded(memoryview(value), Audit, _AUDIT)
+    if not 1 <= audit.version <= VERSION:
+        raise InputError(
+            f"read audit message: its version is {audit.version}, known is up to {VERSION};"
+            " use a newer singer"
+        )
+    most = len(audit.files)
+    entries: tuple[Range | Account, ...] = (*audit.ranges, *audit.accounts)
+    for entry in entries:
+        if entry.file >= most or entry.end < entry.start:
+            raise InputError("read audit message: it speaks of a file that it does not name")
+    if any(_contradictory(each) for each in audit.ranges):
+        raise InputError("read audit message: a range contradicts itself")
+    return audit
+
+
+def _contradictory(each: Range) -> bool:
+    if each.offset < 0:
+        return bool(each.runs)
+    counts = each.runs[::2]
+    blocks = -(-each.records // each.block) if each.block else -1
+    return (
+        len(each.runs) % 2 == 0
+        or not all(counts)
+        or sum(counts) != each.records
+        or each.offset + sum(each.runs) > _LARGEST >> 1
+        or len(each.digests) != blocks
+    )
+
+
+# --- the kinds of fields ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How values of a field are written and read; `wire` is protobuf's type of it."""
+
+    wire: int
+    write: Callable[[Any], bytes]
+    read: Callable[[Any], Any]
+    repeated: bool = False
+
+
+def varint(number: int) -> bytes:
+    """Protobuf's varint of a number of up to 64 bits."""
+    if number < 0x80:
+        return bytes((number,))
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _varints(data: memoryview) -> Iterator[int]:
+    number = shift = 0
+    for byte in data:
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if number > _LARGEST:
+                raise InputError("read audit message: a number has more than 64 bits")
+            yield number
+            number = shift = 0
+        elif (shift := shift + 7) > 63:
+            raise InputError("read audit message: a number has more than 64 bits")
+    if shift:
+        raise InputError("read audit message: it is cut off")
+
+
+def _text(data: memoryview) -> str:
+    try:
+        return str(data, "utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError("read audit message: a name in it is no text") from error
+
+
+def _packed_fixed(numbers: Sequence[int]) -> bytes:
+    return b"".join(map(_FIXED.pack, numbers))
+
+
+def _fixed(data: memoryview) -> tuple[int, ...]:
+    if len(data) % 8:
+        raise InputError("read audit message: it is cut off")
+    return tuple(number for (number,) in _FIXED.iter_unpack(data))
+
+
+def _uint(number: int) -> int:
+    if number > _LARGEST >> 1:
+        raise InputError("read audit message: a number in it is too large")
+    return number
+
+
+_UINT: Final = _Kind(_VARINT, varint, _uint)
+_SINT: Final = _Kind(
+    _VARINT,
+    lambda number: varint((number << 1) ^ (number >> 63)),
+    lambda number: (number >> 1) ^ -(number & 1),
+)
+_FLAG: Final = _Kind(_VARINT, varint, bool)
+_TEXT: Final = _Kind(_LEN, lambda text: text.encode("utf-8", "replace"), _text)
+_RAW: Final = _Kind(_LEN, bytes, bytes)
+_UINTS: Final = _Kind(
+    _LEN, lambda numbers: b"".join(map(varint, numbers)), lambda data: tuple(_varints(data))
+)
+_FIXEDS: Final = _Kind(_LEN, _packed_fixed, _fixed)
+
+_Fields = dict[int, tuple[str, _Kind]]
+
+
+def _many(made: type, fields: _Fields) -> _Kind:
+    return _Kind(
+        _LEN,
+        lambda value: b"".join(_encoded(value, fields)),
+        lambda data: _decoded(data, made, fields),
+        repeated=True,
+    )
+
+
+_FILE: Final[_Fields] = {
+    1: ("stream", _TEXT),
+    2: ("destination", _TEXT),
+    3: ("path", _RAW),
+    4: ("device", _UINT),
+    5: ("inode", _UINT),
+    6: ("birth_ns", _SINT),
+    7: ("row", _UINT),
+    8: ("first_seen_ns", _SINT),
+}
+_RANGE: Final[_Fields] = {
+    1: ("file", _UINT),
+    2: ("start", _UINT),
+    3: ("end", _UINT),
+    4: ("records", _UINT),
+    5: ("nbytes", _UINT),
+    6: ("offset", _SINT),
+    7: ("runs", _UINTS),
+    8: ("block", _UINT),
+    9: ("digests", _FIXEDS),
+    10: ("read_ms", _SINT),
+    11: ("acknowledged_ms", _SINT),
+}
+_ACCOUNT: Final[_Fields] = {
+    1: ("file", _UINT),
+    2: ("start", _UINT),
+    3: ("end", _UINT),
+    4: ("delivered", _UINT),
+    5: ("filtered", _UINT),
+    6: ("sampled", _UINT),
+    7: ("dead_lettered", _UINT),
+    8: ("skipped", _UINT),
+    9: ("records", _UINT),
+    10: ("unknown", _FLAG),
+}
+
+_AUDIT: Final[_Fields] = {
+    1: ("version", _UINT),
+    2: ("host", _TEXT),
+    3: ("zone", _TEXT),
+    4: ("run", _TEXT),
+    5: ("written_ms", _SINT),
+    6: ("cluster", _TEXT),
+    7: ("files", _many(File, _FILE)),
+    8: ("topic", _TEXT),
+    9: ("partition", _UINT),
+    10: ("ranges", _many(Range, _RANGE)),
+    11: ("accounts", _many(Account, _ACCOUNT)),
+}
+
+
+def _encoded(value: object, fields: _Fields) -> Iterator[bytes]:
+    for number, (name, kind) in fields.items():
+        content = getattr(value, name)
+        if not content:  # what is 0, empty or False is not written
+            continue
+        tag = varint(number << 3 | kind.wire)
+        if kind.wire == _VARINT:
+            yield tag + kind.write(content)
+            continue
+        for each in content if kind.repeated else (content,):
+            data = kind.write(each)
+            yield tag + varint(len(data)) + data
+
+
+def _decoded(data: memoryview, made: type, fields: _Fields) -> Any:
+    values: dict[str, Any] = {"version": 0} if made is Audit else {}
+    lists: dict[str, list[Any]] = {}
+    for number, wire, content in _contents(data):
+        name, kind = fields.get(number, ("", None))
+        if kind is None:
+            continue
+        if wire != kind.wire:
+            raise InputError(f"read audit message: field {number} has another type")
+        if kind.repeated:
+            lists.setdefault(name, []).append(kind.read(content))
+        else:
+            values[name] = kind.read(content)
+    return made(**values, **{name: tuple(many) for name, many in lists.items()})
+
+
+def _contents(data: memoryview) -> Iterator[tuple[int, int, Any]]:
+    """(number, wire type, content) of all fields: a number for varints, else bytes."""
+    at = 0
+    while at < len(data):
+        tag, at = _varint_at(data, at)
+        number, wire = tag >> 3, tag & 7
+        if wire == _VARINT:
+            content, at = _varint_at(data, at)
+            yield number, wire, content
+            continue
+        if wire == _LEN:
+            size, at = _varint_at(data, at)
+        elif wire in (_I64, _I32):
+            size = 8 if wire == _I64 else 4
+        else:
+            raise InputError(f"read audit message: field {number} has a type that is not known")
+        if size > len(data) - at:
+            raise InputError("read audit message: it is cut off")
+        yield number, wire, data[at : at + size]
+        at += size
+
+
+def _varint_at(data: memoryview, at: int) -> tuple[int, int]:
+    """A number, and where it ends."""
+    end = at
+    while end < len(data) and data[end] >= 0x80:
+        end += 1
+    for number in _varints(data[at : end + 1]):
+        return number, end + 1
+    raise InputError("read audit message: it is cut off")
