@@ -23,12 +23,16 @@ from stat import S_ISCHR
 from typing import Any, Final
 
 from singer import __version__
+from singer.audit import Book
+from singer.audit_publisher import AuditPublisher
 from singer.base.clock import SystemClock
 from singer.base.config import (
     ClusterConfig,
     Config,
     DestinationConfig,
     LingerConfig,
+    PartitionerConfig,
+    PartitionerType,
     Seconds,
     StreamConfig,
 )
@@ -150,6 +154,8 @@ class Agent:
         self._clusters: dict[str, KafkaCluster] = {}
         self._lines: dict[str, CatchUp] = {}
         self._arrivals: list[Arrivals] = []
+        self._book: Book | None = None  # None until it is known who we are
+        self._publishers: list[AuditPublisher] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._deciders = Deciders(config.agent.decider_file)
         self._positions = SqlitePositions(
@@ -207,6 +213,7 @@ class Agent:
         threads = DeviceThreads(self._emit)
         ec2 = self._ec2(zone, threads) if agent.locality == Source.EC2.value else None
         await self._connect(agent_id, zone, threads)
+        await self._audit(agent_id, zone)
         services = Services(
             loop=loop,
             spawn=self._spawn,
@@ -259,6 +266,8 @@ class Agent:
             started.start()
         for name, needed in needs(config).items():
             self._spawn(self._preflight(self._clusters[name], needed))
+        for publisher in self._publishers:
+            self._spawn(publisher.run())
         self._spawn(self._accept_recovery())
         self._spawn(self._keep_up())
         if config.agent.decider_file is not None:
@@ -326,6 +335,35 @@ class Agent:
                 self._arrivals.append(Arrivals(embedded.bootstrap))
             if file is not None:
                 self._spawn(self._keep_brokers(file, cluster, threads))
+
+    async def _audit(self, agent_id: str, zone: Zone) -> None:
+        """Record what is delivered, and publish it, where clusters say so."""
+        self._book = Book(
+            host=agent_id,
+            zone=lambda: zone.names[0] if zone.names else "",
+            now_ms=lambda: self._clock.now_ns() // 1_000_000,
+        )
+        self._positions.keep(self._book.take)
+        audited = {n: c for n in self._clusters if (c := self._config.clusters[n].audit)}
+        if self._embedded or audited:
+            # Those of an embedded cluster spoke of what was in it, which is gone.
+            await self._positions.forget_messages_except(
+                [name for name in audited if name not in self._embedded]
+            )
+        for name, config in audited.items():
+            cluster = self._clusters[name]
+            if config.create is not None:
+                cluster.may_create(config.topic, config.create)
+            by_key = PartitionerConfig(type=PartitionerType.KEY_MURMUR2)
+            self._publishers.append(
+                AuditPublisher(
+                    name,
+                    config,
+                    writer=KafkaWriter(cluster, config.topic, by_key),
+                    journal=self._positions,
+                    emit=self._emit,
+                )
+            )
 
     async def _begin_with(self, file: BootstrapFile, threads: DeviceThreads) -> tuple[str, ...]:
         """The brokers to start with: a mount that hangs does not hold up the other clusters."""
@@ -395,7 +433,11 @@ class Agent:
         headers = None
         if config.headers:
             headers = Headers(config.headers, host=socket.gethostname(), zone=cluster.zone)
+        audit = None
+        if config.audit and self._config.clusters[config.cluster].audit and self._book is not None:
+            audit = self._book.recorder(config.cluster, topic)
         return Outlet(
+            audit=audit,
             writer=KafkaWriter(cluster, topic, config.partitioner, headers),
             partition_ceiling=partial(
                 budget.partition, config.cluster, topic, priority=stream.priority
@@ -578,6 +620,9 @@ class Agent:
                 drained = (c.drain(deadline_seconds) for c in self._clusters.values())
                 settles = (stream.settle() for stream in self.streams)
                 settled = all((await asyncio.gather(*drained, *settles))[len(self._clusters) :])
+                if self._publishers:
+                    await self._try("commit positions", self._positions.flush())
+                    await asyncio.gather(*(each.publish() for each in self._publishers))
         return settled
 
     def _close_books(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from singer.audit import Recorder
 from singer.base.ports import Writer
 from singer.budget import Ceiling
 from singer.files.pathpattern import PathPattern
@@ -17,10 +18,14 @@ from singer.kafka.topic_template import TopicTemplate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlet:
-    """A topic: its writer, and the ceilings on what waits for its partitions."""
+    """A topic: its writer, and the ceilings on what waits for its partitions.
+
+    `audit` records what was delivered; None: nobody asked for that.
+    """
 
     writer: Writer
     partition_ceiling: Callable[[int], Ceiling]
+    audit: Recorder | None = None
 
 
 class Outlets:

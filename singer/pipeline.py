@@ -25,8 +25,9 @@ from typing import Final, TypeVar
 
 import numpy as np
 
+from singer.audit import Settled
 from singer.base.backoff import Backoff
-from singer.base.batch import RECORD_OVERHEAD_BYTES, Bytes, RecordBatch
+from singer.base.batch import RECORD_OVERHEAD_BYTES, Bytes, RecordBatch, Run
 from singer.base.errors import (
     DeliveryError,
     InvariantError,
@@ -48,6 +49,7 @@ from singer.base.events import (
     RecordDeadLettered,
     Rewound,
 )
+from singer.base.ledger import Account
 from singer.base.ports import Course, Framed, Progress, Rejection, Route, State
 from singer.base.position import FINGERPRINT_BYTES, READ_TO_END, Mark, Position
 from singer.budget import SEVERAL, Ceiling, Room, acquire, blocked, charge
@@ -332,7 +334,10 @@ class Pipeline:
             account.rewound += under_way + held
         else:
             account.read += self._gone
-            account.skipped[reason] += under_way + held + self._gone
+            lost = under_way + held + self._gone
+            account.skipped[reason] += lost
+            if lost and self._outlet.audit is not None:
+                self._outlet.audit.skipped(self.position, self.position.offset + lost)
         for ticket in self._tickets:
             charge((self._ceiling,), -ticket.cost)
         self._tickets.clear()
@@ -820,6 +825,9 @@ class Pipeline:
         account.remove(ticket.removed)
         account.records += records
         charge((self._ceiling,), -ticket.cost)
+        if self._outlet.audit is not None:
+            runs = () if ticket.receipt is None else ticket.receipt.result().runs
+            self._audit(ticket, ticket.end, records, runs)
         self._advance(ticket.end, ticket.window, ticket.tail, ticket.resume)
         self._backoff.reset()
         if self._condemned:
@@ -834,6 +842,34 @@ class Pipeline:
                 records=records,
                 nbytes=delivered,
                 seconds=self._services.clock.monotonic() - ticket.sent_at,
+            )
+        )
+
+    def _audit(self, ticket: Ticket, end: int, records: int, runs: tuple[Run, ...]) -> None:
+        """Record what became of a ticket's bytes up to `end`."""
+        assert self._outlet.audit is not None
+        clock = self._services.clock
+        now_ms = clock.now_ns() // 1_000_000
+        columns = Account(stream="", destination="")
+        columns.remove(ticket.removed)
+        dead_lettered = ticket.disposed - ticket.skipped
+        skipped = ticket.skipped + columns.skipped.total()
+        disposed = columns.filtered + columns.sampled + dead_lettered + skipped
+        self._outlet.audit.settled(
+            Settled(
+                position=self.position,
+                start=ticket.start,
+                end=end,
+                batch=ticket.batch if ticket.sent is None else ticket.sent,
+                runs=runs,
+                delivered=end - ticket.start - disposed,
+                filtered=columns.filtered,
+                sampled=columns.sampled,
+                dead_lettered=dead_lettered,
+                skipped=skipped,
+                records=records,
+                read_ms=now_ms - int(1000 * (clock.monotonic() - ticket.sent_at)),
+                acknowledged_ms=now_ms,
             )
         )
 
@@ -870,7 +906,8 @@ class Pipeline:
         account = self.destination.account
         account.dead_lettered += buried
         account.skipped.update(skipped)
-        ticket.disposed = buried + skipped.total()
+        ticket.skipped = skipped.total()
+        ticket.disposed = buried + ticket.skipped
         for one in refuse:
             self._cleared.discard((one.offset, one.length))
             self._services.emit(
@@ -944,6 +981,8 @@ class Pipeline:
                 return False
             if self.file.packed or Mark.of(tail) == known.tail:  # else the file is another one now
                 self._unread()
+                if self._outlet.audit is not None:
+                    self._outlet.audit.unknown(self.position, known.offset)
                 self.position, self._tail, self._head = known, tail, head
                 self._resume = known.resume
                 self._source = self.file.source(known.offset, tail)
@@ -1067,6 +1106,9 @@ class Pipeline:
         account.records += settled
         window = ticket.window[: end - ticket.start]
         tail = Source.tail_after(window, ticket.tail_before, len(window))
+        if self._outlet.audit is not None and isinstance(failure, DeliveryError):
+            runs = tuple(part for run in failure.runs if (part := run.below(settled)))
+            self._audit(ticket, end, settled, runs)
         ticket.start = end
         self._advance(end, window, tail, b"")
 

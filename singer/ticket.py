@@ -53,6 +53,7 @@ class Ticket:
     burial: asyncio.Task[None] | None = None
     buried: bool = False
     disposed: int = 0  # bytes dead-lettered or skipped
+    skipped: int = 0  # of those
 
     def extent(self, row: int) -> tuple[int, int]:
         """(end, length) of the source bytes of one row, terminator included."""

@@ -6,8 +6,8 @@ no Python object per record; `payload` exists for tests and tools only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -139,3 +139,33 @@ class Run:
     offset: int
     count: int
     rows: slice | Int64s
+
+    def below(self, row: int) -> Run | None:
+        """What of it are rows before `row`."""
+        if isinstance(self.rows, slice):
+            count = min(self.count, row - self.rows.start)
+        else:
+            count = int(np.searchsorted(self.rows, row))
+        if count <= 0:
+            return None
+        rows = slice(self.rows.start, row) if isinstance(self.rows, slice) else self.rows[:count]
+        return self if count == self.count else replace(self, count=count, rows=rows)
+
+
+def batch_of_pairs(pairs: Sequence[tuple[bytes, bytes]]) -> RecordBatch:
+    """Keys and values as records that are of no file."""
+    keys, values = [key for key, _ in pairs], [value for _, value in pairs]
+    key_lengths = np.array([len(key) for key in keys], np.int32)
+    lengths = np.array([len(value) for value in values], np.int32)
+    return RecordBatch(
+        buffer=np.frombuffer(b"".join(values), np.uint8),
+        starts=np.cumsum(lengths, dtype=np.int64) - lengths,
+        lengths=lengths,
+        ends=np.zeros(len(pairs), np.int64),
+        span=(0, 0),
+        keys=Keys(
+            buffer=np.frombuffer(b"".join(keys), np.uint8),
+            starts=np.cumsum(key_lengths, dtype=np.int64) - key_lengths,
+            lengths=key_lengths,
+        ),
+    )

@@ -232,6 +232,27 @@ class OAuthConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CreateConfig:
+    """How the agent makes a topic that is absent; `create: true` is short for `{}`."""
+
+    partitions: int | None = None  #: null: as the brokers' default says
+    replication_factor: int | None = None  #: null: as the brokers' default says
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditConfig:
+    """What is said of delivered records, for `singer audit verify`; `audit: x` means `{topic: x}`.
+
+    See audit.md.
+    """
+
+    topic: str  #: where it goes, on the same cluster
+    create: CreateConfig | None = None  #: make the topic if absent: true | false | a mapping
+    every: Seconds = Seconds(10.0)  #: how often
+    max_bytes: ByteSize = ByteSize(64 << 20)  #: kept in the state directory while it cannot go
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
     """One Kafka cluster; its name is its key in `clusters`."""
 
@@ -244,6 +265,7 @@ class ClusterConfig:
     allow_uncompressed: str | None = None  #: why `compression.type: none` is right here
     delivery: Delivery = Delivery.AT_LEAST_ONCE  #: at_least_once | exactly_once
     positions_topic: str = "singer.positions"  #: of `exactly_once`, where positions are kept
+    audit: AuditConfig | None = None  #: of all that is published here; null: nothing is said
     catch_up: CatchUpConfig | None = None  #: null: backlog is sent as fast as it goes
     commit_every: Seconds = Seconds(1.0)  #: of `exactly_once`, how often a transaction ends
 
@@ -328,14 +350,6 @@ class HeadersConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CreateConfig:
-    """How the agent makes a topic that is absent; `create: true` is short for `{}`."""
-
-    partitions: int | None = None  #: null: as the brokers' default says
-    replication_factor: int | None = None  #: null: as the brokers' default says
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationConfig:
     """One entry of a stream's `publish`: where the records go, with a position of its own."""
 
@@ -344,6 +358,7 @@ class DestinationConfig:
     topic: str  #: the Kafka topic; or a topic URI, which names the cluster too
     create: CreateConfig | None = None  #: make the topic if absent: true | false | a mapping
     shadow: bool = False  #: a second copy, that never delays a primary
+    audit: bool = True  #: it is audited, if the cluster says how
     partitioner: PartitionerConfig = field(default_factory=PartitionerConfig)  #: see below
     headers: HeadersConfig = field(default_factory=HeadersConfig)  #: none, as they cost; see below
 

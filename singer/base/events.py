@@ -379,6 +379,67 @@ class DescriptorsHeld(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPublished(Event):
+    """What is said of delivered records arrived in the audit topic."""
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+    cluster: str
+    messages: int
+
+    def message(self) -> str:
+        """Nothing to be told."""
+        return ""
+
+    def counts(self) -> tuple[Count, ...]:
+        """Messages."""
+        labels = (("cluster", self.cluster),)
+        return (Count("audit_messages_total", self.messages, labels),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditWaits(Event):
+    """An audit topic cannot be written now; records are delivered all the same."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+    cluster: str
+    topic: str
+    cause: str
+
+    def message(self) -> str:
+        """The cause."""
+        return (
+            f"audit of cluster {self.cluster} waits for topic {self.topic}: {self.cause}; what it"
+            " is to say is kept in the state directory, and records are delivered all the same"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """Waits."""
+        return (Count("audit_waits_total", 1, (("cluster", self.cluster),)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditLost(Event):
+    """Messages for an audit topic are given up: their records will count as unverified."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+    cluster: str
+    messages: int
+    cause: str
+
+    def message(self) -> str:
+        """How many, and why."""
+        return (
+            f"audit of cluster {self.cluster}: {self.messages} messages are given up: {self.cause};"
+            " singer audit verify will call their records unclaimed"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """Messages."""
+        labels = (("cluster", self.cluster),)
+        return (Count("audit_lost_total", self.messages, labels),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilesWait(Event):
     """More files have something to be read than may be open; or none does any more.
 

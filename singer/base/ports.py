@@ -7,7 +7,7 @@ siblings; `agent` puts them together.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from singer.base.batch import Bytes, Int64s, RecordBatch, Run
 from singer.base.position import Position
+from singer.base.wire.audit import Message
 
 
 class Clock(Protocol):
@@ -282,6 +283,33 @@ class PositionKeeper(Protocol):
 
     def save(self, offset: int) -> None:
         """Keep that for the next start; it does no harm if that fails."""
+        ...
+
+
+class AuditJournal(Protocol):
+    """Messages for audit topics, kept with the positions they speak of until they are delivered.
+
+    Coroutines raise StateError.
+    """
+
+    def keep(self, taking: Callable[[], list[Message]]) -> None:
+        """Each group commit takes these along: all of it becomes durable, or nothing."""
+        ...
+
+    async def messages(self, cluster: str, limit: int) -> list[tuple[int, Message]]:
+        """The oldest of a cluster, at most so many, with their ids."""
+        ...
+
+    async def forget_messages(self, ids: Sequence[int]) -> None:
+        """They are delivered."""
+        ...
+
+    async def trim_messages(self, cluster: str, most_bytes: int) -> int:
+        """Forget the oldest of a cluster beyond so many bytes; how many messages that were."""
+        ...
+
+    async def forget_messages_except(self, clusters: Sequence[str]) -> None:
+        """Forget what is for clusters other than these."""
         ...
 
 

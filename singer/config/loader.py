@@ -209,6 +209,12 @@ class _Loading:
             if name not in self._cluster_keys:
                 hint = suggestion(name, self._cluster_keys)
                 self._nodes.fault(spot, f"there is no cluster {shown(name)}{hint}")
+        for name, topic, spot in self._notations.topics:
+            cluster = self._clusters.get(name)
+            if cluster is not None and cluster.audit and cluster.audit.topic == topic:
+                self._nodes.fault(
+                    spot, f"{shown(topic)} is the audit topic of cluster {name}: use another"
+                )
         if not self._streams and not self._nodes.problems:
             self._nodes.problems.append(
                 Problem(

@@ -18,6 +18,7 @@ import yaml
 
 from singer.base.config import (
     AgentConfig,
+    AuditConfig,
     ClusterConfig,
     ContainerReaderConfig,
     CreateConfig,
@@ -85,7 +86,8 @@ class Notations:
     """A `Nodes` that knows Singer's configuration.
 
     `references` are the cluster names that destinations use, `stream_names` those of streams,
-    `uris` the clusters of prefixes of topic URIs; `headed` is where headers are asked for.
+    `uris` the clusters of prefixes of topic URIs, `topics` what is published to: cluster, topic;
+    `headed` is where headers are asked for.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -93,6 +95,7 @@ class Notations:
         self.stream_names: dict[str, Spot] = {}
         self.uris: dict[tuple[str, ...], str] = {}
         self.headed: list[Spot] = []
+        self.topics: list[tuple[str, str, Spot]] = []
         checks: dict[tuple[type, str], Check] = {key: _within(*key) for key in rules.LIMITS}
         checks |= {
             (AgentConfig, "locality"): _quoted(zone.parse),
@@ -108,6 +111,7 @@ class Notations:
             (MultilineReaderConfig, "encoding"): _quoted(Encoding),
             (DestinationConfig, "name"): _quoted(rules.destination_name),
             (DestinationConfig, "topic"): _quoted(TopicTemplate),
+            (AuditConfig, "topic"): _quoted(_plain_topic),
             (DestinationConfig, "cluster"): self._refer,
             (LocalConfig, "hosts"): self._check_hosts,
             (HeadersConfig, "static"): self._check_static,
@@ -132,6 +136,7 @@ class Notations:
                 EnvelopeConfig: lambda spot: self._short(EnvelopeConfig, "type", spot),
                 LimitConfig: lambda spot: self._short(LimitConfig, "bytes_per_second", spot),
                 LingerConfig: self._linger,
+                AuditConfig: lambda spot: self._short(AuditConfig, "topic", spot),
             },
             checks=checks,
             conversions={
@@ -290,6 +295,8 @@ class Notations:
                 return self.nodes.fault(entries["topic"].value, f"{error}, not {shown(topic)}")
             del entries["topic"]
         destination = self.nodes.fill(DestinationConfig, spot, entries, **given)
+        if destination is not INVALID:
+            self.topics.append((destination.cluster, destination.topic, spot))
         if destination is INVALID or destination.name:
             return destination
         return replace(destination, name=f"{destination.cluster}/{destination.topic}")
@@ -514,6 +521,11 @@ def _within(kind: type, name: str) -> Check:
             raise ValueError(f"must be at most {most}")
 
     return within
+
+
+def _plain_topic(topic: str) -> None:
+    if TopicTemplate(topic).groups:
+        raise ValueError("must be a topic name without {groups}")
 
 
 def _absolute(path: str) -> None:

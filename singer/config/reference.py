@@ -18,6 +18,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from singer.base.config import (
     AgentConfig,
+    AuditConfig,
     ByteSize,
     CatchUpConfig,
     ClusterConfig,
@@ -108,6 +109,7 @@ _SECTIONS: Final[tuple[tuple[str, type], ...]] = (
     ("agent", AgentConfig),
     ("agent.dead_letters", DeadLetterConfig),
     ("clusters.NAME", ClusterConfig),
+    ("clusters.NAME.audit", AuditConfig),
     ("clusters.NAME.catch_up", CatchUpConfig),
     ("clusters.NAME.oauth", OAuthConfig),
     ("clusters.NAME.oauth.msk_iam", MskIamConfig),

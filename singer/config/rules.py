@@ -13,6 +13,7 @@ from typing import Final
 
 from singer.base.config import (
     AgentConfig,
+    AuditConfig,
     CatchUpConfig,
     ClusterConfig,
     ContainerReaderConfig,
@@ -53,6 +54,8 @@ LIMITS: Final[Mapping[tuple[type, str], tuple[str | None, str | None]]] = Mappin
         (AgentConfig, "forget_after"): ("1h", None),
         (DeadLetterConfig, "max_bytes"): ("1MiB", None),
         (DeadLetterConfig, "files"): ("2", "1000"),
+        (AuditConfig, "every"): ("100ms", "1h"),
+        (AuditConfig, "max_bytes"): ("1MiB", None),
         (CatchUpConfig, "max_bytes_per_second"): ("1KiB", None),
         (ClusterConfig, "commit_every"): ("20ms", "10m"),
         (OAuthConfig, "timeout"): ("1s", "5m"),

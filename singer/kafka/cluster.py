@@ -272,7 +272,7 @@ class KafkaCluster:
             )
             return receipt
         self._topologies.sent(topic)
-        if self._transactions is not None and progress is not None:
+        if self._transactions is not None:
             return self._transactions.send(topic, route, batch, progress)
         if self._held is not None:
             held: Receipt = asyncio.get_running_loop().create_future()

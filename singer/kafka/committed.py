@@ -20,6 +20,7 @@ from confluent_kafka.cimpl import NewTopic
 from singer.base.errors import ClusterError
 from singer.kafka import errors
 from singer.kafka.error_table import ErrorClass
+from singer.kafka.reaching import reaching
 from singer.kafka.tokens import Token
 
 #: How the topic is made where it is absent. Only the last seconds before a crash are ever read
@@ -34,19 +35,6 @@ _TOPIC_CONFIG: Final[Mapping[str, str]] = {
     "segment.bytes": str(16 << 20),
     "min.cleanable.dirty.ratio": "0.1",
 }
-
-#: Properties that say how to reach a cluster; the others are the producer's.
-_REACHING: Final = (
-    "bootstrap.servers",
-    "client.",
-    "security.",
-    "ssl.",
-    "enable.ssl",
-    "https.",
-    "sasl.",
-    "socket.",
-    "broker.address",
-)
 
 _PARTITION_EOF: Final = -191
 
@@ -159,18 +147,7 @@ class PositionsTopic:
             consumer.close()
 
     def _reaching(self) -> dict[str, Any]:
-        reaching: dict[str, Any] = {
-            k: v for k, v in self.settings().items() if k.startswith(_REACHING)
-        }
-        if self.token is not None:
-            fetch = self.token
-
-            def answer(_: str) -> tuple[str, float]:
-                token = fetch()
-                return token.value, token.ends_ms / 1000
-
-            reaching["oauth_cb"] = answer
-        return reaching
+        return reaching(self.settings(), self.token)
 
     @staticmethod
     def _failure(step: str, error: KafkaException) -> ClusterError:

@@ -17,16 +17,14 @@ import itertools
 import os
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-import numpy as np
-
 from singer.base.backoff import Backoff
-from singer.base.batch import Keys, RecordBatch
+from singer.base.batch import RecordBatch, batch_of_pairs
 from singer.base.errors import ClusterError, DeliveryError, RefusedError, WorldError
 from singer.base.events import Emit, InternalError
 from singer.base.ports import PositionKeeper, Progress, Receipt, Route, Settlement
@@ -60,20 +58,26 @@ _REMEMBER_SECONDS: Final = 600.0
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Sent:
-    """A batch and who waits for it."""
+    """A batch and who waits for it. Without `progress` no position is behind it."""
 
     topic: str
     route: Route
     batch: RecordBatch
-    progress: Progress
+    progress: Progress | None
     receipt: Receipt
+
+    @property
+    def broken(self) -> bool:
+        """Whether something failed that stands before it."""
+        return self.progress is not None and self.progress.course.broken
 
     def succeed(self, settlement: Settlement) -> None:
         if not self.receipt.done():
             self.receipt.set_result(settlement)
 
     def fail(self, error: DeliveryError) -> None:
-        self.progress.course.broken = True
+        if self.progress is not None:
+            self.progress.course.broken = True
         if not self.receipt.done():
             self.receipt.set_exception(error)
 
@@ -154,11 +158,13 @@ class Transactions:
                     return
             raise ClusterError(f"begin transactions on cluster {self._cluster}: {self._obstacle}")
 
-    def send(self, topic: str, route: Route, batch: RecordBatch, progress: Progress) -> Receipt:
-        """Have a batch committed with the progress that it is."""
+    def send(
+        self, topic: str, route: Route, batch: RecordBatch, progress: Progress | None
+    ) -> Receipt:
+        """Have a batch committed with the progress that it is, if it is any."""
         receipt: Receipt = self._loop.create_future()
         sent = _Sent(topic=topic, route=route, batch=batch, progress=progress, receipt=receipt)
-        if progress.course.broken:
+        if sent.broken:
             sent.fail(ClusterError(f"produce to {topic}: what stands before it failed"))
             return receipt
         too_large = self._producer().too_large(batch)
@@ -309,7 +315,7 @@ class Transactions:
     def _take_held(self, transaction: _Transaction) -> None:
         while self._held:
             sent = self._held.popleft()
-            if not sent.progress.course.broken:
+            if not sent.broken:
                 self._hand_over(transaction, sent)
                 if self._alone:
                     return
@@ -352,9 +358,15 @@ class Transactions:
 
     def _send_positions(self, producer: ColumnarProducer, transaction: _Transaction) -> None:
         """Where each file is once this is committed, and the transaction's own name."""
-        values = dict(self._keeper.encode(sent.progress.position) for sent, _ in transaction.sent)
+        values = dict(
+            self._keeper.encode(sent.progress.position)
+            for sent, _ in transaction.sent
+            if sent.progress is not None
+        )
         values[self._topic.marker] = transaction.name.encode()
-        receipt = producer.produce(self._topic.topic, self._partition, _batch(list(values.items())))
+        receipt = producer.produce(
+            self._topic.topic, self._partition, batch_of_pairs(list(values.items()))
+        )
         receipt.add_done_callback(partial(self._heard, transaction))
 
     async def _call(
@@ -426,7 +438,7 @@ class Transactions:
         """What waits behind a batch that failed has failed with it."""
         held, self._held = self._held, deque()
         for sent in held:
-            if sent.progress.course.broken:
+            if sent.broken:
                 sent.fail(ClusterError(f"produce to {sent.topic}: what stands before it failed"))
             else:
                 self._held.append(sent)
@@ -464,22 +476,3 @@ class Transactions:
 def _is_to_blame(failure: BaseException | None) -> bool:
     """Whether a batch failed of itself, and not because its transaction did."""
     return failure is not None and type(failure) is not ClusterError
-
-
-def _batch(records: Sequence[tuple[bytes, bytes]]) -> RecordBatch:
-    """Records with keys, that are of no file."""
-    keys, values = [key for key, _ in records], [value for _, value in records]
-    key_lengths = np.array([len(key) for key in keys], np.int32)
-    lengths = np.array([len(value) for value in values], np.int32)
-    return RecordBatch(
-        buffer=np.frombuffer(b"".join(values), np.uint8),
-        starts=np.cumsum(lengths, dtype=np.int64) - lengths,
-        lengths=lengths,
-        ends=np.zeros(len(records), np.int64),
-        span=(0, 0),
-        keys=Keys(
-            buffer=np.frombuffer(b"".join(keys), np.uint8),
-            starts=np.cumsum(key_lengths, dtype=np.int64) - key_lengths,
-            lengths=key_lengths,
-        ),
-    )

@@ -17,6 +17,7 @@ from singer.base.errors import StateError
 from singer.base.events import Emit
 from singer.base.ports import Clock
 from singer.base.position import Position
+from singer.base.wire.audit import Message
 from singer.positions import recovery, schema
 from singer.positions.connection import (
     DamagedStoreError,
@@ -64,14 +65,17 @@ class Database:
         finally:
             self._let_go()
 
-    def commit(self, positions: Iterable[Position]) -> None:
-        """Write positions in one transaction, unsynced."""
+    def commit(self, positions: Iterable[Position], messages: Sequence[Message] = ()) -> None:
+        """Write positions, and messages for audit topics, in one transaction, unsynced."""
         now_ns = self._clock.now_ns()
         rows = [schema.to_row(position, now_ns, self._boot) for position in positions]
 
         def job(connection: sqlite3.Connection) -> None:
             with transaction(connection):
                 connection.executemany(schema.ADVANCE, rows)
+                if messages:
+                    connection.execute(schema.AUDIT)
+                    connection.executemany(schema.ADD_MESSAGE, messages)
 
         self._run("write position store", job)
 
@@ -198,6 +202,45 @@ class Database:
         def job(connection: sqlite3.Connection) -> None:
             with transaction(connection, synced=True):
                 connection.execute(schema.MARK_SCANNED, (stream, destination, begun_ns))
+
+        self._run("write position store", job)
+
+    def messages(self, cluster: str, limit: int) -> list[tuple[int, Message]]:
+        """The oldest messages for the audit topic of a cluster."""
+
+        def job(connection: sqlite3.Connection) -> list[tuple[int, Message]]:
+            connection.execute(schema.AUDIT)
+            found = connection.execute(schema.SELECT_MESSAGES, (cluster, limit))
+            return [(number, Message(cluster, key, value)) for number, key, value in found]
+
+        return self._run("read position store", job)
+
+    def forget_messages(self, ids: Sequence[int]) -> None:
+        """Delete messages."""
+
+        def job(connection: sqlite3.Connection) -> None:
+            with transaction(connection):
+                connection.executemany(schema.FORGET_MESSAGE, [(key,) for key in ids])
+
+        self._run("write position store", job)
+
+    def trim_messages(self, cluster: str, most_bytes: int) -> int:
+        """Delete the oldest messages of a cluster beyond so many bytes; how many it were."""
+
+        def job(connection: sqlite3.Connection) -> int:
+            with transaction(connection):
+                connection.execute(schema.AUDIT)
+                return connection.execute(schema.TRIM_MESSAGES, (cluster, most_bytes)).rowcount
+
+        return self._run("write position store", job)
+
+    def forget_messages_except(self, clusters: Sequence[str]) -> None:
+        """Delete messages of all other clusters."""
+
+        def job(connection: sqlite3.Connection) -> None:
+            with transaction(connection):
+                connection.execute(schema.AUDIT)
+                connection.execute(schema.FORGET_MESSAGES_EXCEPT, (json.dumps(list(clusters)),))
 
         self._run("write position store", job)
 

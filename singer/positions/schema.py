@@ -32,6 +32,25 @@ MINOR: Final = 0
 #: to an older program it is nothing but an index more.
 SEEN_INDEX: Final = "CREATE INDEX IF NOT EXISTS positions_seen ON positions (seen_ns)"
 
+#: Messages for audit topics. Stores that an older program made have none until the first one.
+AUDIT: Final = (
+    "CREATE TABLE IF NOT EXISTS audit "
+    "(id INTEGER PRIMARY KEY AUTOINCREMENT, cluster TEXT NOT NULL, key BLOB NOT NULL, "
+    "value BLOB NOT NULL)"
+)
+ADD_MESSAGE: Final = "INSERT INTO audit (cluster, key, value) VALUES (?, ?, ?)"
+#: ?1: a cluster; ?2: how many.
+SELECT_MESSAGES: Final = "SELECT id, key, value FROM audit WHERE cluster = ?1 ORDER BY id LIMIT ?2"
+FORGET_MESSAGE: Final = "DELETE FROM audit WHERE id = ?"
+FORGET_MESSAGES_EXCEPT: Final = (
+    "DELETE FROM audit WHERE cluster NOT IN (SELECT value FROM json_each(?1))"
+)
+#: ?1: a cluster; ?2: bytes that may stay. The newest stay.
+TRIM_MESSAGES: Final = (
+    "DELETE FROM audit WHERE id IN (SELECT id FROM (SELECT id, sum(length(value)) "
+    "OVER (ORDER BY id DESC) AS newer FROM audit WHERE cluster = ?1) WHERE newer > ?2)"
+)
+
 TABLES: Final = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
     """CREATE TABLE positions (

@@ -23,6 +23,7 @@ from singer.base.errors import InvariantError, StateError
 from singer.base.events import Emit, Event
 from singer.base.ports import Clock
 from singer.base.position import Position
+from singer.base.wire.audit import Message
 from singer.positions.database import Database
 from singer.positions.events import (
     PositionsCommitted,
@@ -74,6 +75,8 @@ class SqlitePositions:
         self._jitter = jitter
         self._pending: dict[int, Position] = {}
         self._in_flight: dict[int, Position] = {}
+        self._taking: Callable[[], list[Message]] = list
+        self._messages: list[Message] = []  # taken, and not written yet
         self._dirty = asyncio.Event()
         #: Held while something is written, so that one id is never in two writes whose order
         #: a failure could turn round.
@@ -251,6 +254,31 @@ class SqlitePositions:
         async with self._writing:
             await self._write(partial(self._store.mark_scanned, stream, destination, begun_ns))
 
+    # --- AuditJournal -----------------------------------------------------------------------
+
+    def keep(self, taking: Callable[[], list[Message]]) -> None:
+        """See AuditJournal."""
+        self._taking = taking
+
+    async def messages(self, cluster: str, limit: int) -> list[tuple[int, Message]]:
+        """See AuditJournal."""
+        return await self._call(partial(self._store.messages, cluster, limit))
+
+    async def forget_messages(self, ids: Sequence[int]) -> None:
+        """See AuditJournal."""
+        async with self._writing:
+            await self._write(partial(self._store.forget_messages, tuple(ids)))
+
+    async def trim_messages(self, cluster: str, most_bytes: int) -> int:
+        """See AuditJournal."""
+        async with self._writing:
+            return await self._write(partial(self._store.trim_messages, cluster, most_bytes))
+
+    async def forget_messages_except(self, clusters: Sequence[str]) -> None:
+        """See AuditJournal."""
+        async with self._writing:
+            await self._write(partial(self._store.forget_messages_except, tuple(clusters)))
+
     # --- inside -----------------------------------------------------------------------------
 
     @property
@@ -293,13 +321,17 @@ class SqlitePositions:
         return result
 
     async def _commit(self) -> None:
-        if not self._pending:
+        messages = self._messages + self._taking()
+        if not self._pending and not messages:
             return
         self._in_flight, self._pending = self._pending, {}
+        self._messages = []
         try:
-            await self._write(partial(self._store.commit, tuple(self._in_flight.values())))
+            rows = tuple(self._in_flight.values())
+            await self._write(partial(self._store.commit, rows, messages))
         except BaseException:
             self._pending = self._in_flight | self._pending
+            self._messages = messages + self._messages
             raise
         else:
             self._emit(PositionsCommitted(rows=len(self._in_flight)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from singer.base.errors import InputError
 
@@ -100,6 +100,14 @@ class Audit:
     partition: int = 0
     ranges: tuple[Range, ...] = ()
     accounts: tuple[Account, ...] = ()
+
+
+class Message(NamedTuple):
+    """A record for the audit topic of a cluster."""
+
+    cluster: str
+    key: bytes
+    value: bytes
 
 
 def encode(audit: Audit) -> bytes:
