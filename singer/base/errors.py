@@ -24,9 +24,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from singer.base.batch import Run
+if TYPE_CHECKING:  # numpy is not needed for --help
+    from singer.base.batch import Run
 
 
 class SingerError(Exception):
