@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bench import report, workspace
+from bench.audit import AUDIT_TOPIC, audited
 from bench.broker import PARTITIONS, broker
 from bench.catchup import catch_up
 from bench.client import writings
@@ -150,6 +151,17 @@ def transactions(options: argparse.Namespace) -> str:
     return report.guarantees_table(results)
 
 
+def audit_costs(options: argparse.Namespace) -> str:
+    with broker(workspace.TOPIC, AUDIT_TOPIC) as bootstrap:
+        result = audited(
+            bootstrap,
+            lines=_scaled(2_000_000, options),
+            pairs=options.pairs,
+            seconds=10.0 * min(1.0, options.scale),
+        )
+    return report.audited_table(result)
+
+
 def faults_of_a_broker(options: argparse.Namespace) -> str:
     return report.faults_table(faults(20.0 * min(1.0, options.scale)))
 
@@ -186,6 +198,7 @@ WORKLOADS: dict[str, Callable[[argparse.Namespace], str]] = {
     "fleet-host": fleet_hosts,
     "sending": sending,
     "transactions": transactions,
+    "audit": audit_costs,
     "faults": faults_of_a_broker,
     "client": client_library,
     "framing": framing_alone,

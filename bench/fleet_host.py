@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from bench import measure, running, workspace
@@ -35,6 +35,7 @@ class Way:
     linger: object  #: of the stream; None: its default
     linger_ms: str | None  #: librdkafka's own; None: its default
     partitioner: str = "sticky"
+    cluster: Mapping[str, object] = field(default_factory=dict)
 
 
 def _ways() -> Iterator[Way]:
@@ -89,6 +90,7 @@ def fleet_host(bootstrap: str, way: Way, *, seconds: float) -> FleetHost:
             os.path.join(work, "app-*.log"),
             properties,
             stream=stream,
+            cluster=way.cluster,
         )
         with running.probed(config, work) as (process, progress):
             running.await_found(progress, paths, _DELIVER_SECONDS)

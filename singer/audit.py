@@ -8,8 +8,9 @@ one behind the other with a newline between, are digested where they lie.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import xxhash
@@ -31,7 +32,8 @@ _ENTRY_BYTES: Final = 80
 class Settled:
     """A stretch of a file, bytes [start, end), whose records are acknowledged or disposed of.
 
-    `runs` say where those of `batch` are that were acknowledged. The columns are the ledger's.
+    `runs` say where those of `batch` are that were acknowledged. `removed` are the bytes of records
+    that were taken out, by what took them; the others are the ledger's columns.
     """
 
     position: Position
@@ -39,11 +41,9 @@ class Settled:
     end: int
     batch: RecordBatch
     runs: Sequence[Run]
-    delivered: int
-    filtered: int = 0
-    sampled: int = 0
-    dead_lettered: int = 0
-    skipped: int = 0
+    removed: Mapping[str, int]
+    dead_lettered: int
+    skipped: int
     records: int
     read_ms: int
     acknowledged_ms: int
@@ -135,17 +135,7 @@ class Recorder:
 
     def settled(self, what: Settled) -> None:
         """Record what became of a stretch."""
-        account = Account(
-            start=what.start,
-            end=what.end,
-            delivered=what.delivered,
-            filtered=what.filtered,
-            sampled=what.sampled,
-            dead_lettered=what.dead_lettered,
-            skipped=what.skipped,
-            records=what.records,
-        )
-        self._account(what.position, account)
+        self._account(what.position, _account_of(what))
         batch = what.batch
         steady = None if len(batch) <= _FEW else _is_steady(batch)
         for run in what.runs:
@@ -232,7 +222,8 @@ class Book:
 
     def take(self) -> list[Message]:
         """What was recorded since the last time."""
-        changed, self._changed = self._changed, []
+        changed = tuple(self._changed)
+        self._changed.clear()
         messages = []
         for recorder in changed:
             for partition, entries in recorder.take():
@@ -295,15 +286,53 @@ def _in_pieces(
 
 def _file(position: Position) -> File:
     identity = position.identity
+    return _file_of(
+        (position.stream, position.destination, position.path),
+        (
+            identity.device,
+            identity.inode,
+            identity.birth_ns or 0,
+            position.id,
+            position.first_seen_ns,
+        ),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _file_of(names: tuple[str, str, str], numbers: tuple[int, int, int, int, int]) -> File:
+    """The same files are spoken of again and again."""
+    stream, destination, path = names
+    device, inode, birth_ns, row, first_seen_ns = numbers
     return File(
-        stream=position.stream,
-        destination=position.destination,
-        path=os.fsencode(position.path),
-        device=identity.device,
-        inode=identity.inode,
-        birth_ns=identity.birth_ns or 0,
-        row=position.id,
-        first_seen_ns=position.first_seen_ns,
+        stream=stream,
+        destination=destination,
+        path=os.fsencode(path),
+        device=device,
+        inode=inode,
+        birth_ns=birth_ns,
+        row=row,
+        first_seen_ns=first_seen_ns,
+    )
+
+
+def _account_of(what: Settled) -> Account:
+    disposed = what.dead_lettered + what.skipped
+    filtered = sampled = 0
+    skipped = what.skipped
+    if what.removed:
+        filtered, sampled = what.removed.get("filtered", 0), what.removed.get("sampled", 0)
+        taken = sum(what.removed.values())
+        skipped += taken - filtered - sampled
+        disposed += taken
+    return Account(
+        start=what.start,
+        end=what.end,
+        delivered=what.end - what.start - disposed,
+        filtered=filtered,
+        sampled=sampled,
+        dead_lettered=what.dead_lettered,
+        skipped=skipped,
+        records=what.records,
     )
 
 
@@ -364,7 +393,9 @@ def _is_steady(batch: RecordBatch) -> bool:
 def _digest(
     digests: _Digests, batch: RecordBatch, rows: slice | Int64s, count: int, *, steady: bool | None
 ) -> int:
-    """Add rows; their payload bytes. `steady`: as `_is_steady` says of the batch, None: unknown."""
+    """Add rows; their payload bytes. `steady`: as `_is_steady` says of the batch, None: of few."""
+    if steady is None and isinstance(rows, slice):
+        return sum(_digest_one(digests, batch, rows.start + n) for n in range(count))
     lengths = batch.lengths[rows].astype("<i4", copy=False)
     consecutive = isinstance(rows, slice) or int(rows[-1]) - int(rows[0]) == count - 1
     if steady and consecutive:
@@ -381,6 +412,13 @@ def _digest(
             done += taken
         return end - int(starts[first]) - count
     return _digest_each(digests, batch, rows, lengths.tobytes(), count)
+
+
+def _digest_one(digests: _Digests, batch: RecordBatch, row: int) -> int:
+    start, length = int(batch.starts[row]), int(batch.lengths[row])
+    payload = batch.buffer[start : start + length].tobytes() + _NEWLINE
+    digests.add(payload, length.to_bytes(4, "little"))
+    return length
 
 
 def _digest_each(

@@ -49,7 +49,6 @@ from singer.base.events import (
     RecordDeadLettered,
     Rewound,
 )
-from singer.base.ledger import Account
 from singer.base.ports import Course, Framed, Progress, Rejection, Route, State
 from singer.base.position import FINGERPRINT_BYTES, READ_TO_END, Mark, Position
 from singer.budget import SEVERAL, Ceiling, Room, acquire, blocked, charge
@@ -850,11 +849,6 @@ class Pipeline:
         assert self._outlet.audit is not None
         clock = self._services.clock
         now_ms = clock.now_ns() // 1_000_000
-        columns = Account(stream="", destination="")
-        columns.remove(ticket.removed)
-        dead_lettered = ticket.disposed - ticket.skipped
-        skipped = ticket.skipped + columns.skipped.total()
-        disposed = columns.filtered + columns.sampled + dead_lettered + skipped
         self._outlet.audit.settled(
             Settled(
                 position=self.position,
@@ -862,11 +856,9 @@ class Pipeline:
                 end=end,
                 batch=ticket.batch if ticket.sent is None else ticket.sent,
                 runs=runs,
-                delivered=end - ticket.start - disposed,
-                filtered=columns.filtered,
-                sampled=columns.sampled,
-                dead_lettered=dead_lettered,
-                skipped=skipped,
+                removed=ticket.removed,
+                dead_lettered=ticket.disposed - ticket.skipped,
+                skipped=ticket.skipped,
                 records=records,
                 read_ms=now_ms - int(1000 * (clock.monotonic() - ticket.sent_at)),
                 acknowledged_ms=now_ms,

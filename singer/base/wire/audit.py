@@ -7,7 +7,8 @@ hand because it is written on every host all the time, and read by whoever has a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
@@ -112,7 +113,7 @@ class Message(NamedTuple):
 
 def encode(audit: Audit) -> bytes:
     """The value of the Kafka record."""
-    return b"".join(_encoded(audit, _AUDIT))
+    return bytes(_encoded(audit, _AUDIT))
 
 
 def decode(value: bytes | memoryview) -> Audit:
@@ -152,24 +153,30 @@ def _contradictory(each: Range) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How values of a field are written and read; `wire` is protobuf's type of it."""
+    """How values of a field are read and written; `wire` is protobuf's type of it.
+
+    `write` makes a number of it for a varint, else bytes.
+    """
 
     wire: int
-    write: Callable[[Any], bytes]
+    write: Callable[[Any], Any]
     read: Callable[[Any], Any]
     repeated: bool = False
 
 
-def varint(number: int) -> bytes:
+def _put(out: bytearray, number: int) -> None:
     """Protobuf's varint of a number of up to 64 bits."""
-    if number < 0x80:
-        return bytes((number,))
-    out = bytearray()
-    while number >= 0x80:
+    while number > 0x7F:
         out.append(number & 0x7F | 0x80)
         number >>= 7
     out.append(number)
-    return bytes(out)
+
+
+def _packed(numbers: Sequence[int]) -> bytearray:
+    out = bytearray()
+    for number in numbers:
+        _put(out, number)
+    return out
 
 
 def _varints(data: memoryview) -> Iterator[int]:
@@ -210,18 +217,16 @@ def _uint(number: int) -> int:
     return number
 
 
-_UINT: Final = _Kind(_VARINT, varint, _uint)
+_UINT: Final = _Kind(_VARINT, int, _uint)
 _SINT: Final = _Kind(
     _VARINT,
-    lambda number: varint((number << 1) ^ (number >> 63)),
+    lambda number: (number << 1) ^ (number >> 63),
     lambda number: (number >> 1) ^ -(number & 1),
 )
-_FLAG: Final = _Kind(_VARINT, varint, bool)
+_FLAG: Final = _Kind(_VARINT, int, bool)
 _TEXT: Final = _Kind(_LEN, lambda text: text.encode("utf-8", "replace"), _text)
 _RAW: Final = _Kind(_LEN, bytes, bytes)
-_UINTS: Final = _Kind(
-    _LEN, lambda numbers: b"".join(map(varint, numbers)), lambda data: tuple(_varints(data))
-)
+_UINTS: Final = _Kind(_LEN, _packed, lambda data: tuple(_varints(data)))
 _FIXEDS: Final = _Kind(_LEN, _packed_fixed, _fixed)
 
 _Fields = dict[int, tuple[str, _Kind]]
@@ -230,7 +235,7 @@ _Fields = dict[int, tuple[str, _Kind]]
 def _many(made: type, fields: _Fields) -> _Kind:
     return _Kind(
         _LEN,
-        lambda value: b"".join(_encoded(value, fields)),
+        lambda value: _encoded(value, fields),
         lambda data: _decoded(data, made, fields),
         repeated=True,
     )
@@ -272,6 +277,14 @@ _ACCOUNT: Final[_Fields] = {
     10: ("unknown", _FLAG),
 }
 
+
+@lru_cache(maxsize=4096)
+def _encoded_file(file: File) -> bytes:
+    """The same files are spoken of again and again."""
+    return bytes(_encoded(file, _FILE))
+
+
+_FILES: Final = replace(_many(File, _FILE), write=_encoded_file)
 _AUDIT: Final[_Fields] = {
     1: ("version", _UINT),
     2: ("host", _TEXT),
@@ -279,7 +292,7 @@ _AUDIT: Final[_Fields] = {
     4: ("run", _TEXT),
     5: ("written_ms", _SINT),
     6: ("cluster", _TEXT),
-    7: ("files", _many(File, _FILE)),
+    7: ("files", _FILES),
     8: ("topic", _TEXT),
     9: ("partition", _UINT),
     10: ("ranges", _many(Range, _RANGE)),
@@ -287,18 +300,23 @@ _AUDIT: Final[_Fields] = {
 }
 
 
-def _encoded(value: object, fields: _Fields) -> Iterator[bytes]:
+def _encoded(value: object, fields: _Fields) -> bytearray:
+    out = bytearray()
     for number, (name, kind) in fields.items():
         content = getattr(value, name)
         if not content:  # what is 0, empty or False is not written
             continue
-        tag = varint(number << 3 | kind.wire)
+        tag = number << 3 | kind.wire  # of one byte: no number is above 15
         if kind.wire == _VARINT:
-            yield tag + kind.write(content)
+            out.append(tag)
+            _put(out, kind.write(content))
             continue
         for each in content if kind.repeated else (content,):
             data = kind.write(each)
-            yield tag + varint(len(data)) + data
+            out.append(tag)
+            _put(out, len(data))
+            out += data
+    return out
 
 
 def _decoded(data: memoryview, made: type, fields: _Fields) -> Any:
