@@ -7,20 +7,28 @@ import json
 import os
 import sys
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from singer.base.errors import UsageError
 from singer.cli.arguments import add_config
+
+if TYPE_CHECKING:  # numpy is not needed for --help
+    from singer.validate.audits import Wanted
+    from singer.validate.verify import Report
 
 _EPILOG: Final = """\
 example:
   singer audit verify -c /etc/singer/singer.yaml --cluster main
   singer audit verify -c singer.yaml --cluster main --stream access --from 2026-11-27T08:00 --json
+  singer audit verify -c singer.yaml --continuous --instance verify-1 --http 127.0.0.1:2048
 
 Reads the audit topic of a cluster and the topics that it speaks of, and nothing else: no log file,
 no agent. docs/audit.md says what each word of the answer means. Exit status 0 if nothing is wrong,
 65 if something is lost, corrupted, reordered or missing. Duplicates alone are not wrong: at least
 once allows them.
+
+With --continuous it goes on until SIGTERM or SIGINT. Start several with one --group, and an
+--instance each, and they share the work; each says what it found.
 """
 
 
@@ -54,6 +62,21 @@ def register(commands: Any) -> None:
         " they were read, records are late (default: %(default)s)"
     )  # fmt: skip
     verifying.add_argument("--json", action="store_true", help="one JSON object")
+    following = verifying.add_argument_group("with --continuous")
+    following.add_argument("--continuous", action="store_true", help="follow what comes")
+    following.add_argument(
+        "--group", metavar="NAME", default="singer-verify", help="consumer group (%(default)s)"
+    )
+    following.add_argument("--instance", metavar="NAME", help="static member of the group")
+    following.add_argument("--rack", metavar="RACK", help="read from brokers of this rack")
+    following.add_argument(
+        "--from-beginning", action="store_true", help="a new group begins with what there is"
+    )
+    following.add_argument(
+        "--settle", metavar="SECONDS", type=float, default=60.0, help="how long to wait for what "
+        "others may have to say, more than `audit.every` (default: %(default)s)"
+    )  # fmt: skip
+    following.add_argument("--http", metavar="HOST:PORT", help="serve metrics there")
     verifying.set_defaults(command=run_verify)
 
 
@@ -69,26 +92,80 @@ def run_verify(options: argparse.Namespace) -> int:
     topic = options.audit_topic or (cluster.audit.topic if cluster.audit else None)
     if topic is None:
         raise UsageError(f"cluster {cluster.name} has no audit topic: name --audit-topic")
-    verifier = Verifier(
-        reaching=clusters.reach(config, cluster, "verify"),
-        audit_topic=topic,
-        wanted=Wanted(
-            streams=frozenset(options.stream),
-            hosts=frozenset(options.host),
-            topics=frozenset(options.topic),
-            from_ms=options.begin or 0,
-            to_ms=options.end or FOREVER_MS,
-            late_ms=int(options.late * 1000),
-        ),
-        told=_progress,
+    wanted = Wanted(
+        streams=frozenset(options.stream),
+        hosts=frozenset(options.host),
+        topics=frozenset(options.topic),
+        from_ms=options.begin or 0,
+        to_ms=options.end or FOREVER_MS,
+        late_ms=int(options.late * 1000),
     )
-    report = verifier.verify()
+    reaching = clusters.reach(config, cluster, "verify")
+    if options.continuous:
+        report = _follow(options, reaching, topic, wanted)
+    else:
+        verifier = Verifier(reaching=reaching, audit_topic=topic, wanted=wanted, told=_progress)
+        report = verifier.verify()
     if options.json:
         print(json.dumps(render.plain(report)))
     else:
         for line in render.lines(report):
             print(line)
     return os.EX_OK if report.ok else os.EX_DATAERR
+
+
+def _follow(
+    options: argparse.Namespace, reaching: dict[str, Any], topic: str, wanted: Wanted
+) -> Report:
+    """Follow until a signal comes; what was found."""
+    import signal  # noqa: PLC0415 # not needed for --help
+    from contextlib import nullcontext  # noqa: PLC0415
+    from threading import Event  # noqa: PLC0415
+
+    from singer.validate.following import Follower  # noqa: PLC0415
+    from singer.validate.metrics import Metrics, render  # noqa: PLC0415
+    from singer.validate.verify import Report  # noqa: PLC0415
+
+    group = {"group.id": options.group}
+    if options.instance:
+        group["group.instance.id"] = options.instance
+    if options.rack:
+        group["client.rack"] = options.rack
+    if not options.from_beginning:
+        group["auto.offset.reset"] = "latest"
+    follower = Follower(
+        reaching=reaching,
+        audit_topic=topic,
+        group=group,
+        wanted=wanted,
+        settle_seconds=options.settle,
+        told=_say,
+    )
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with Metrics(options.http) if options.http else nullcontext() as metrics:
+        if metrics is not None:
+            _say(f"metrics are at port {metrics.port}")
+
+        def stopped() -> bool:
+            if metrics is not None:
+                metrics.text = render(follower)
+            return stop.is_set()
+
+        follower.run(stopped)
+    return Report(
+        audit_topic=topic,
+        findings=follower.findings,
+        unclaimed=follower.unclaimed,
+        messages=follower.messages,
+        unreadable=follower.unreadable,
+        records=follower.records,
+    )
+
+
+def _say(text: str) -> None:
+    print(f"singer: {text}", file=sys.stderr, flush=True)
 
 
 def _progress(text: str) -> None:

@@ -14,6 +14,8 @@ from singer.validate.findings import Findings, Owner
 
 FOREVER_MS: Final = 1 << 62
 
+#: So many files are kept in mind; of those that were met first no gap is found any more.
+_FILES: Final = 1_000_000
 #: A file of a host: its owner, the row, and when it was first seen.
 _FileKey = tuple[Owner, int, int]
 
@@ -35,7 +37,7 @@ _EVERYBODY: Final = Wanted()
 
 @dataclass(slots=True, eq=False)
 class Audits:
-    """Takes messages one by one."""
+    """Takes messages one by one. `findings` may be shared with others."""
 
     wanted: Wanted = _EVERYBODY
     claims: dict[tuple[str, int], Claims] = field(default_factory=dict)
@@ -46,17 +48,17 @@ class Audits:
     cause: str = ""  #: why the last of those is none
     _numbers: dict[Owner, int] = field(default_factory=dict)
 
-    def add(self, value: bytes) -> None:
-        """Take the value of a record of the audit topic."""
+    def add(self, value: bytes) -> tuple[str, int] | None:
+        """Take the value of a record of the audit topic; the partition it claims records of."""
         try:
             audit = decode(value)
         except InputError as error:
             self.unreadable += 1
             self.cause = str(error)
-            return
+            return None
         wanted = self.wanted
         if wanted.hosts and audit.host not in wanted.hosts:
-            return
+            return None
         for each in audit.ranges:
             file = audit.files[each.file]
             if not wanted.from_ms <= each.acknowledged_ms <= wanted.to_ms:
@@ -70,6 +72,7 @@ class Audits:
                 file = audit.files[account.file]
                 if not wanted.streams or file.stream in wanted.streams:
                     self._coverage(audit.host, file).add(account)
+        return (audit.topic, audit.partition) if audit.ranges else None
 
     def _range(self, audit: Audit, file: File, claimed: Range) -> None:
         coverage = self._coverage(audit.host, file)
@@ -86,13 +89,14 @@ class Audits:
 
     def _coverage(self, host: str, file: File) -> Coverage:
         owner = Owner(host, file.stream, file.destination)
-        findings = self.findings.get(owner)
-        if findings is None:
-            findings = self.findings[owner] = Findings()
+        if owner not in self._numbers:
             self._numbers[owner] = len(self.owners)
             self.owners.append(owner)
+        findings = self.findings.setdefault(owner, Findings())
         key = (owner, file.row, file.first_seen_ns)
         coverage = self.files.get(key)
         if coverage is None:
             coverage = self.files[key] = Coverage(path=os.fsdecode(file.path), findings=findings)
+            if len(self.files) > _FILES:
+                del self.files[next(iter(self.files))]
         return coverage

@@ -100,6 +100,16 @@ class Claims:
         self.end = max(self.end, last_offset(claimed) + 1)
         return True
 
+    def late(self, offset: int) -> Claims | None:
+        """Take out what is claimed of records before `offset`, which were checked already."""
+        late: Claims | None = None
+        while self._waiting and self._waiting[0][0] < offset:
+            late = late or Claims(self.topic, self.partition)
+            entry = heappop(self._waiting)
+            heappush(late._waiting, entry)  # noqa: SLF001  # another one of ours
+            late.end = max(late.end, last_offset(entry[2].range) + 1)
+        return late
+
     def check(self, stretch: Stretch) -> Int32s:
         """Hold what is claimed of these offsets against the records.
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from singer.base.wire.audit import Account
 from singer.validate.findings import Findings
 from singer.validate.intervals import Intervals
+
+#: So many accounts are remembered, lest one that is published twice is taken for two.
+_KNOWN: Final = 10_000
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -19,7 +23,8 @@ class Coverage:
     path: str
     findings: Findings
     _seen: Intervals = field(default_factory=Intervals)
-    _known: set[tuple[int, int]] = field(default_factory=set)
+    _known: dict[tuple[int, int], None] = field(default_factory=dict)
+    _told: set[tuple[int, int]] = field(default_factory=set)
     records: int = 0  #: that accounts speak of
     claimed: int = 0  #: that ranges claim
 
@@ -28,7 +33,9 @@ class Coverage:
         stretch = (account.start, account.end)
         if stretch in self._known:
             return
-        self._known.add(stretch)
+        self._known[stretch] = None
+        if len(self._known) > _KNOWN:
+            del self._known[next(iter(self._known))]
         findings = self.findings
         self._seen.add(*stretch)
         self.records += account.records
@@ -41,9 +48,16 @@ class Coverage:
         if account.delivered + disposed != account.end - account.start:
             findings.malformed += 1
 
+    def look(self) -> bool:
+        """Tell what is missing and was not told, once all accounts should be there."""
+        new = [gap for gap in self._seen.gaps() if gap not in self._told]
+        for gap in new:
+            self._told.add(gap)
+            self.findings.miss(self.path, *gap)
+        return bool(new)
+
     def close(self, *, whole: bool) -> None:
         """Tell what is missing, once all accounts are there; `whole`: and all ranges."""
-        for start, end in self._seen.gaps():
-            self.findings.miss(self.path, start, end)
+        self.look()
         if whole:
             self.findings.without_range += max(0, self.records - self.claimed)

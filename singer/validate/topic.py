@@ -57,6 +57,10 @@ class Topic:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go."""
         self._consumer.close()
 
     def partitions(self) -> tuple[int, ...]:

@@ -68,7 +68,6 @@ def test_fairness(bootstrap):
         seconds=0.5,
     )
     assert len(result.latency_ms) == 25
-    assert result.bytes_per_second + result.unread_bytes > 0  # how fast is for the bench to say
     assert "| 2 | low | high | 0 |" in report.fairness_table([result], small=10)
 
 
