@@ -12,10 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Client, Connection, Listener
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -42,6 +43,28 @@ _BROKERS: Final = 3
 _HEARD_SECONDS: Final = 0.5
 _DEADLINE_SECONDS: Final = 180.0
 _SAMPLE_SECONDS: Final = 0.1
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Herd:
+    """Agents that start and return; `properties` are those of the cluster besides our defaults.
+
+    `back` comes after an outage, towards whose end each agent tried to connect `tries_per_second`.
+    """
+
+    agents: int
+    spread_seconds: float
+    properties: Mapping[str, str]
+    started: Rush
+    back: Rush
+    tries_per_second: float
+
+    def by_chance(self, window_seconds: float) -> int:
+        """The most that would start within so long if nothing but chance chose the moments."""
+        rng = np.random.default_rng(1)
+        draws = rng.uniform(0.0, self.spread_seconds, (99, self.agents))
+        return int(np.median([_fullest(np.sort(draw), window_seconds)[1] for draw in draws]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,51 +75,65 @@ class Rush:
     the machine's processors was taken in the time before each moment.
     """
 
-    name: str
-    agents: int
     moments: dict[str, NDArray[np.float64]]
     busy: list[tuple[float, float]]
 
     def most(self, kind: str, window_seconds: float) -> int:
         """The most that came within so long."""
-        return self._fullest(kind, window_seconds)[1]
+        return _fullest(self.moments[kind], window_seconds)[1]
 
     def busy_at_most(self, kind: str, window_seconds: float) -> float:
         """How busy the machine was, 0 to 1, when the most came."""
-        begun, _ = self._fullest(kind, window_seconds)
+        begun, _ = _fullest(self.moments[kind], window_seconds)
         ended = begun + max(window_seconds, _SAMPLE_SECONDS) + _SAMPLE_SECONDS
         shares = [share for moment, share in self.busy if begun <= moment <= ended]
         return max(shares, default=0.0)
 
-    def _fullest(self, kind: str, window_seconds: float) -> tuple[float, int]:
-        moments = self.moments[kind]
-        if not len(moments):
-            return 0.0, 0
-        ends = np.searchsorted(moments, moments + window_seconds, side="right")
-        counts = ends - np.arange(len(moments))
-        return float(moments[counts.argmax()]), int(counts.max())
+
+def _fullest(moments: NDArray[np.float64], window_seconds: float) -> tuple[float, int]:
+    """When the most moments lie within so long, and how many."""
+    if not len(moments):
+        return 0.0, 0
+    ends = np.searchsorted(moments, moments + window_seconds, side="right")
+    counts = ends - np.arange(len(moments))
+    return float(moments[counts.argmax()]), int(counts.max())
 
 
 def herd(
-    *, agents: int, processes: int, outage_seconds: float, spread_seconds: float
-) -> tuple[Rush, Rush]:
-    """The rush of a start of all agents, and that of their return after an outage."""
+    *,
+    agents: int,
+    processes: int,
+    outage_seconds: float,
+    spread_seconds: float,
+    properties: Mapping[str, str] = _NOTHING,
+) -> Herd:
+    """Let all agents start, and return after an outage of all brokers. Raises RuntimeError."""
     with _brokers() as (brokers, bootstrap), _herd(agents, processes, bootstrap) as parts:
         _ask(brokers, "track")
         at = time.monotonic() + _HEARD_SECONDS
         with _busy(at) as busy:
-            _tell(parts, (at, spread_seconds))
-        started = Rush(name="start", agents=agents, moments=_heard(brokers, at), busy=busy)
+            _tell(parts, (at, spread_seconds, dict(properties)))
+        started = Rush(moments=_heard(brokers, at), busy=busy)
         _ask(brokers, "down")
         _tell(parts, "send")
-        time.sleep(outage_seconds)
+        time.sleep(outage_seconds / 2)
+        tries = _tries()
+        time.sleep(outage_seconds / 2)
+        tries = _tries() - tries
         _ask(brokers, "track")
         at = time.monotonic()
         with _busy(at) as busy:
             _ask(brokers, "up")
             _tell(parts, "wait")
-        back = Rush(name="return", agents=agents, moments=_heard(brokers, at), busy=busy)
-        return started, back
+        back = Rush(moments=_heard(brokers, at), busy=busy)
+        return Herd(
+            agents=agents,
+            spread_seconds=spread_seconds,
+            properties=properties,
+            started=started,
+            back=back,
+            tries_per_second=tries / (outage_seconds / 2) / agents,
+        )
 
 
 # --- the brokers ---------------------------------------------------------------------------------
@@ -140,14 +177,15 @@ def _herd(agents: int, processes: int, bootstrap: str) -> Iterator[list[Connecti
 async def _live(pipe: Connection, bootstrap: str, numbers: range) -> None:
     """Those with these numbers, from one word of the pipe to the next."""
     loop = asyncio.get_running_loop()
-    clusters = [_agent(bootstrap, number) for number in numbers]
+    clusters: list[KafkaCluster] = []
 
     async def hear(said: object = None) -> Any:
         pipe.send(said)
         return await loop.run_in_executor(None, pipe.recv)
 
     try:
-        at, spread_seconds = await hear()
+        at, spread_seconds, properties = await hear()
+        clusters += (_agent(bootstrap, number, properties) for number in numbers)
         await asyncio.sleep(at - time.monotonic())
         await asyncio.gather(*(_start(cluster, spread_seconds) for cluster in clusters))
         await hear()
@@ -177,9 +215,9 @@ def _send(cluster: KafkaCluster) -> asyncio.Future[Any]:
     return cluster.send(_TOPIC, hash(cluster.host) % _BROKERS, _record())
 
 
-def _agent(bootstrap: str, number: int) -> KafkaCluster:
+def _agent(bootstrap: str, number: int, properties: Mapping[str, str]) -> KafkaCluster:
     return KafkaCluster(
-        ClusterConfig(name="main"),
+        ClusterConfig(name="main", properties=properties),
         bootstrap=bootstrap,
         host=f"host-{number}",
         client_id=f"singer-host-{number}",
@@ -260,6 +298,13 @@ def _busy(since: float) -> Iterator[list[tuple[float, float]]]:
     finally:
         ended.set()
         thread.join()
+
+
+def _tries() -> int:
+    """Attempts to connect of the whole machine since boot; not only ours."""
+    with open("/proc/net/snmp", encoding="ascii") as file:
+        names, values = (line.split() for line in file if line.startswith("Tcp:"))
+    return int(values[names.index("ActiveOpens")])
 
 
 def _ticks() -> tuple[int, int]:
