@@ -442,15 +442,17 @@ def guarantees_table(results: Sequence[GuaranteeCost]) -> str:
 def herd_table(results: Sequence[Herd]) -> str:
     """What brokers hear of agents that start or return at once."""
     head = (
-        "Agents in a few processes, three embedded brokers; requests as the brokers' log has them, "
+        "Agents in ten processes, three embedded brokers; requests as the brokers' log has them: "
     )
-    head += "in 100 ms and in 1 s at most. Each connection is two ApiVersions. `chance`: the most "
-    head += "Produce in 100 ms if nothing else chose moments within the spread. `busy`: the "
-    head += "processors, when that most came; at 100 % it is the machine that spreads or gathers. "
     head += (
-        "To hold: where it is not busy, twice as many as by chance at a start; 2 % of the agents "
+        "the most in 100 ms, the most in 1 s. Each connection is two ApiVersions. `chance`: the "
     )
-    head += "in 100 ms above an even return."
+    head += "most Produce in 100 ms if nothing but chance chose moments within the spread. `busy`: "
+    head += "both processors, when the most came; at 100 % it is the machine that makes them wait. "
+    head += (
+        "To hold, where it is not: at a start no more Produce in 100 ms than twice by chance, at "
+    )
+    head += "a return no more than a tenth of the agents."
     rows = []
     for each in results:
         name = f"{each.agents:,} start"
