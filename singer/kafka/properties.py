@@ -254,6 +254,8 @@ def settings(
     canonical = {_ALIASES.get(name, name) for name in given}
     if not canonical & {"compression.type", "compression.level"}:
         merged["compression.level"] = _ZSTD_LEVEL
+    if "reconnect.backoff.max.ms" in canonical:  # it must not be below the least
+        merged.pop("reconnect.backoff.ms")
     for name in canonical:  # a default must not undo what was set under another name
         merged.pop(name, None)
     return {"client.id": client_id, **merged, **given, **_OURS, "bootstrap.servers": bootstrap}

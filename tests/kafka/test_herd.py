@@ -11,6 +11,7 @@ from singer.base.events import Event
 from singer.base.zone import Zone
 from singer.kafka.cluster import KafkaCluster
 from singer.kafka.events import ClientLog
+from singer.kafka.properties import settings
 from tests.kafka.support import batch_of, embedded, run
 
 _WATCHED_SECONDS = 3.0
@@ -22,6 +23,13 @@ def test_agents_neither_start_nor_return_together() -> None:
     assert result.started.most("Produce", 0.5) <= 28, result.started  # without a spread: all
     assert len(result.back.moments["Produce"]) >= 40
     assert result.back.most("Produce", 1.0) <= 28, result.back  # left to librdkafka alone: all
+
+
+def test_a_longest_back_off_below_our_shortest_is_taken() -> None:
+    config = ClusterConfig(name="main", properties={"reconnect.backoff.max.ms": "500"})
+    made = settings(config, bootstrap="b:1", client_id="c", agent_id="a")
+    assert made["reconnect.backoff.max.ms"] == "500"
+    assert "reconnect.backoff.ms" not in made
 
 
 def test_brokers_that_are_gone_are_tried_rarely() -> None:
