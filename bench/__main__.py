@@ -20,6 +20,7 @@ from bench.fleet_host import PARTITIONS as FLEET_PARTITIONS
 from bench.fleet_host import WAYS, ZONES, fleet_host
 from bench.framing import costs, framings
 from bench.guarantees import costs as guarantee_costs
+from bench.herd import herd
 from bench.idle import idle
 from bench.idle_many import idle_many
 from bench.known import known
@@ -166,6 +167,26 @@ def faults_of_a_broker(options: argparse.Namespace) -> str:
     return report.faults_table(faults(20.0 * min(1.0, options.scale)))
 
 
+def herd_1000(options: argparse.Namespace) -> str:
+    ways: list[tuple[int, float, dict[str, str]]] = [
+        (200, 0.0, {"reconnect.backoff.ms": "100"}),
+        (200, 2.0, {}),
+        (1000, 0.0, {"reconnect.backoff.ms": "100"}),
+        (1000, 2.0, {}),
+    ]
+    results = [
+        herd(
+            agents=_scaled(agents, options),
+            processes=10,
+            outage_seconds=20.0,
+            spread_seconds=spread_seconds,
+            properties=properties,
+        )
+        for agents, spread_seconds, properties in ways
+    ]
+    return report.herd_table(results)
+
+
 def framing_alone(options: argparse.Namespace) -> str:  # noqa: ARG001
     return report.framing_table(framings(), costs())
 
@@ -200,6 +221,7 @@ WORKLOADS: dict[str, Callable[[argparse.Namespace], str]] = {
     "transactions": transactions,
     "audit": audit_costs,
     "faults": faults_of_a_broker,
+    "herd": herd_1000,
     "client": client_library,
     "framing": framing_alone,
     "readers": readers_to_broker,

@@ -25,6 +25,7 @@ from bench.fleet_host import PARTITIONS as FLEET_PARTITIONS
 from bench.framing import Cost, Framing
 from bench.guarantees import LINE_BYTES as GUARANTEED_LINE_BYTES
 from bench.guarantees import Cost as GuaranteeCost
+from bench.herd import Herd, Rush
 from bench.idle import Idle
 from bench.idle_many import IdleMany
 from bench.known import Known
@@ -447,6 +448,50 @@ def guarantees_table(results: Sequence[GuaranteeCost]) -> str:
         )
     columns = ("", "MB/s", "CPU µs per line", "beside", "throughput, times", "CPU, times")
     return f"{head}\n\n{_table(columns, rows)}"
+
+
+def herd_table(results: Sequence[Herd]) -> str:
+    """What brokers hear of agents that start or return at once."""
+    head = (
+        "Agents in ten processes, three embedded brokers; requests as the brokers' log has them: "
+    )
+    head += (
+        "the most in 100 ms, the most in 1 s. Each connection is two ApiVersions. `chance`: the "
+    )
+    head += "most Produce in 100 ms if nothing but chance chose moments within the spread. `busy`: "
+    head += "both processors, when the most came; at 100 % it is the machine that makes them wait. "
+    head += (
+        "To hold, where it is not: at a start no more Produce in 100 ms than twice by chance, at "
+    )
+    head += "a return no more than a tenth of the agents."
+    rows = []
+    for each in results:
+        name = f"{each.agents:,} start"
+        spread = f"{each.spread_seconds:g} s"
+        chance = f"{each.by_chance(0.1)}" if each.spread_seconds else ""
+        rows.append((name, spread, *_rush(each.started), chance, ""))
+    for each in results:
+        way = "; ".join(f"{key} {value}" for key, value in each.properties.items()) or "ours"
+        tries = f"{each.tries_per_second:.1f}"
+        rows.append((f"{each.agents:,} return", way, *_rush(each.back), "", tries))
+    columns = (
+        "agents",
+        "spread, or way",
+        "last Produce, s",
+        "ApiVersions",
+        "Metadata",
+        "Produce",
+        "% busy",
+        "chance",
+        "tries/s of one in the outage",
+    )
+    return f"{head}\n\n{_table(columns, rows)}"
+
+
+def _rush(rush: Rush) -> tuple[str, ...]:
+    kinds = [f"{rush.most(kind, 0.1)}, {rush.most(kind, 1.0)}" for kind in rush.moments]
+    last = f"{rush.moments['Produce'][-1]:.1f}"
+    return (last, *kinds, f"{rush.busy_at_most('Produce', 0.1) * 100:.0f}")
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -68,7 +68,7 @@ def agent_config(
     `agent`, `cluster` and `stream` are further keys, the last of the stream that reads `paths`.
     """
     config = {
-        "agent": {"state_dir": os.path.join(work, "state"), **agent},
+        "agent": {"state_dir": os.path.join(work, "state"), "start_spread": "0s", **agent},
         "clusters": {
             "main": {"bootstrap": bootstrap.split(","), "properties": dict(properties), **cluster}
         },

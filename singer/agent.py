@@ -330,7 +330,7 @@ class Agent:
                 if config.exactly_once
                 else None,
             )
-            await cluster.start()
+            await cluster.start(spread_seconds=0.0 if embedded else self._spread_seconds())
             if embedded is not None and config.embedded is not None and config.embedded.show:
                 self._arrivals.append(Arrivals(embedded.bootstrap))
             if file is not None:
@@ -364,6 +364,10 @@ class Agent:
                     emit=self._emit,
                 )
             )
+
+    def _spread_seconds(self) -> float:
+        """Ten thousand services may be starting; a person who waits is one."""
+        return 0.0 if self._once or os.isatty(2) else self._config.agent.start_spread
 
     async def _begin_with(self, file: BootstrapFile, threads: DeviceThreads) -> tuple[str, ...]:
         """The brokers to start with: a mount that hangs does not hold up the other clusters."""

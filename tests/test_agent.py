@@ -106,6 +106,26 @@ def test_a_second_signal_stops_at_once(agent, brokers, tmp_path, number):
                 brokers.set_up(broker)
 
 
+def test_a_service_connects_within_its_spread_and_a_run_of_once_at_once(agent, brokers, tmp_path):
+    one = agent(agent={"start_spread": "1s"})
+    write(tmp_path, numbered(0, 10))
+    with Collector(brokers.bootstrap, one.topic) as collector:
+        one.start()
+        collector.wait_for(10, 30)
+    assert one.stop() == 0
+    one.assert_balanced()
+    assert "event=destination-waits" not in one.log()
+
+    other = agent(agent={"start_spread": "10s"}, create=False)
+    other.start()
+    other.wait_for_log("event=file-found")
+    write(tmp_path, numbered(10, 20))
+    assert other.stop() == 0  # whether or not it had connected
+    other.assert_balanced()
+    assert other.run_once() == 0
+    assert sorted(set(values(brokers, one.topic))) == numbered(0, 20).split()
+
+
 def test_one_agent_per_state_directory(agent, tmp_path):
     one = agent()
     other = agent(create=False)

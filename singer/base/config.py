@@ -167,6 +167,9 @@ class AgentConfig:
     admin_socket: Path | None = None  #: socket for `singer status` and others; not built yet
     drain_deadline: Seconds = Seconds(20.0)  #: how long a stop waits, and `--once` for hung mounts
     rescan: Seconds = Seconds(10.0)  #: how often all directories are walked
+    start_spread: Seconds = Seconds(
+        2.0
+    )  #: a service connects at a moment within so long; 0s: at once
     commit_every: Seconds = Seconds(0.2)  #: how often positions are committed
     max_open_files: int = 4096  #: log files open at once; the least recently used are closed
     close_idle: Seconds = Seconds(300.0)  #: a file this long without growth is closed

@@ -48,6 +48,8 @@ LIMITS: Final[Mapping[tuple[type, str], tuple[str | None, str | None]]] = Mappin
     {
         (AgentConfig, "memory"): ("1MiB", None),
         (AgentConfig, "rescan"): ("100ms", None),
+        # Whoever has something to send waits so long before it says so.
+        (AgentConfig, "start_spread"): ("0s", "10s"),
         (AgentConfig, "commit_every"): ("10ms", "1h"),
         (AgentConfig, "max_open_files"): ("16", None),
         (AgentConfig, "close_idle"): ("1s", None),

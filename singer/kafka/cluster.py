@@ -8,6 +8,7 @@ nothing here blocks.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Coroutine
 from dataclasses import replace
 from functools import partial
@@ -86,6 +87,9 @@ _FILES_SOON_SECONDS: Final = 1.0
 
 #: Between two tokens of which a broker did not like the first: the first wait and the longest.
 _TOKEN_BACKOFF_SECONDS: Final = (1.0, 60.0)
+
+#: What librdkafka is told of a token's life.
+_TOKEN_SHARES: Final = (0.75, 1.0)
 
 #: How long what is under way may take before a producer with new certificates takes over.
 _HANDOVER_SECONDS: Final = 10.0
@@ -174,21 +178,27 @@ class KafkaCluster:
 
     # --- life -------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, *, spread_seconds: float = 0.0) -> None:
         """Make the producer. Does not wait for the cluster, which may be down.
 
-        Nor for certificates that are missing or broken now, which may be mended. Raises
-        InputError where librdkafka does not take the properties, ClusterError without
+        Nor for certificates that are missing or broken now, which may be mended, nor for the
+        moment within `spread_seconds`, drawn by chance, before which nothing is connected. Without
+        those, raises InputError where librdkafka does not take the properties, ClusterError without
         descriptors.
         """
         loop = asyncio.get_running_loop()
-        try:
-            self._producer = await self._make()
-        except InputError as error:
-            if not self._credentials.files:
-                raise
-            self._not_replaced(error, self._replace_backoff.next())
-            self._replacing = loop.create_task(self._replace())
+        if spread_seconds:
+            self._obstacle = f"connections are made within {spread_seconds:g} s of the start"
+            delay_seconds = random.uniform(0.0, spread_seconds)  # noqa: S311  # jitter
+            self._replacing = loop.create_task(self._replace(delay_seconds))
+        else:
+            try:
+                self._producer = await self._make()
+            except InputError as error:
+                if not self._credentials.files:
+                    raise
+                self._not_replaced(error, self._replace_backoff.next())
+                self._replacing = loop.create_task(self._replace())
         if self._keeper is not None:
             self._transactions = Transactions(
                 cluster=self.name,
@@ -204,7 +214,8 @@ class KafkaCluster:
                 commit_every_seconds=self._config.commit_every,
                 emit=self._emit,
             )
-            self._transactions.start()
+            if self._producer is not None:
+                self._transactions.start()
         self._look_at = loop.time() + _FILES_SECONDS
         self._watching = loop.create_task(self._watch())
 
@@ -312,7 +323,8 @@ class KafkaCluster:
     def producer(self) -> ColumnarProducer:
         """The producer of now. Raises ClusterError when there is none."""
         if self._producer is None:
-            raise ClusterError(f"produce to cluster {self.name}: it is closed")
+            cause = self._obstacle or "it is closed"
+            raise ClusterError(f"produce to cluster {self.name}: {cause}")
         return self._producer
 
     def zone_changed(self) -> None:
@@ -502,8 +514,8 @@ class KafkaCluster:
         finally:
             self._probing = None
 
-    async def _replace(self) -> None:
-        """A new producer in place of a broken one, once nothing of the old is under way.
+    async def _replace(self, delay_seconds: float | None = None) -> None:
+        """A new producer in place of a broken one, or of none, once nothing of it is under way.
 
         Tried until it works: were it given up once, a certificate that was just being renewed
         would stop all delivery until somebody restarts the agent.
@@ -512,7 +524,8 @@ class KafkaCluster:
             old = self._producer
             if self.clock.monotonic() - self._replaced > _SOUND_SECONDS:
                 self._replace_backoff.reset()
-            delay_seconds = self._replace_backoff.next()
+            if delay_seconds is None:
+                delay_seconds = self._replace_backoff.next()
             while self._producer is old and not self._closed:
                 try:
                     if old is not None:
@@ -526,6 +539,8 @@ class KafkaCluster:
                     self._not_replaced(error, delay_seconds)
             self._replaced = self.clock.monotonic()
             self._topologies.doubt()
+            if self._transactions is not None:
+                self._transactions.start()
         finally:
             self._replacing = None
             self._obstacle = ""
@@ -629,7 +644,10 @@ class KafkaCluster:
         fault = "nothing is said under oauth"
         if self._tokens is not None:
             try:
-                fault = handle.set_token(await in_thread("singer-kafka-token", self._tokens.fetch))
+                token = await in_thread("singer-kafka-token", self._tokens.fetch)
+                share = random.uniform(*_TOKEN_SHARES)  # noqa: S311  # jitter
+                now_ms = self.clock.now_ns() // 1_000_000
+                fault = handle.set_token(tokens.shortened(token, now_ms, share))
             except SingerError as error:
                 fault = str(error)
         if fault:

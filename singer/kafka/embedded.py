@@ -34,6 +34,8 @@ _NUDGE_SECONDS: Final = 0.005
 #: Kafka's number of the Produce request, for `push_errors`.
 API_PRODUCE: Final = 0
 API_METADATA: Final = 3
+#: The first on each connection.
+API_VERSIONS: Final = 18
 
 
 class EmbeddedCluster:
@@ -116,11 +118,19 @@ class EmbeddedCluster:
 
     def requests(self, api_key: int) -> int:
         """Requests of a kind since `track_requests`."""
+        return sum(key == api_key for key, _ in self.request_log())
+
+    def request_log(self) -> list[tuple[int, float]]:
+        """The kind of each request since `track_requests`, and when it came (`time.monotonic`)."""
         count = ctypes.c_size_t()
         array = rd.mock_get_requests(self._mock, ctypes.byref(count))
-        keys = [rd.mock_request_api_key(array[i]) for i in range(count.value)]
+        requests = (array[i] for i in range(count.value))
+        log = [
+            (rd.mock_request_api_key(each), rd.mock_request_timestamp(each) / 1e6)
+            for each in requests
+        ]
         rd.mock_request_destroy_array(array, count)
-        return keys.count(api_key)
+        return log
 
     def close(self) -> None:
         """Stop the brokers; what they hold is gone."""

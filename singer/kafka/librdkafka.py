@@ -371,6 +371,8 @@ mock_start_request_tracking = _work("mock_start_request_tracking", None, c_void_
 mock_clear_requests = _work("mock_clear_requests", None, c_void_p)
 mock_get_requests = _work("mock_get_requests", POINTER(c_void_p), c_void_p, POINTER(c_size_t))
 mock_request_api_key = _work("mock_request_api_key", c_int16, c_void_p)
+#: Microseconds of the monotonic clock.
+mock_request_timestamp = _work("mock_request_timestamp", c_int64, c_void_p)
 mock_request_destroy_array = _work("mock_request_destroy_array", None, POINTER(c_void_p), c_size_t)
 
 # --- checks at import -----------------------------------------------------------------------

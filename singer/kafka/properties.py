@@ -47,6 +47,10 @@ DEFAULTS: Final[Mapping[str, str]] = MappingProxyType(
         # 20 attempts a second for as long as an outage lasts, of every host. The cluster's own
         # probe begins anew, ever more rarely.
         "metadata.recovery.strategy": "none",
+        # Whoever waits for the answer to a question about metadata has some broker tried twice in
+        # this time, whatever the back-off of that broker: of every host, 20 times a second by
+        # default, for as long as an outage lasts, and so all at once when it ends.
+        "reconnect.backoff.ms": "1000",
         # What was sent of each topic, and how much smaller it had become; connections.
         "statistics.interval.ms": "60000",
     }
@@ -250,6 +254,8 @@ def settings(
     canonical = {_ALIASES.get(name, name) for name in given}
     if not canonical & {"compression.type", "compression.level"}:
         merged["compression.level"] = _ZSTD_LEVEL
+    if "reconnect.backoff.max.ms" in canonical:  # it must not be below the least
+        merged.pop("reconnect.backoff.ms")
     for name in canonical:  # a default must not undo what was set under another name
         merged.pop(name, None)
     return {"client.id": client_id, **merged, **given, **_OURS, "bootstrap.servers": bootstrap}

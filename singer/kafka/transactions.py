@@ -140,8 +140,9 @@ class Transactions:
     # --- what the cluster uses ------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin, whether or not the cluster answers."""
-        self._running = self._loop.create_task(self._run())
+        """Begin, whether or not the cluster answers; again changes nothing."""
+        if self._running is None:
+            self._running = self._loop.create_task(self._run())
 
     async def close(self) -> None:
         """End; what is open is not committed, and its receipts never complete."""

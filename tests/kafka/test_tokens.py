@@ -13,7 +13,7 @@ import pytest
 from singer.base.config import MskIamConfig, OAuthConfig, Seconds, Secret
 from singer.base.config import Path as ConfigPath
 from singer.base.errors import InputError
-from singer.kafka.tokens import OPAQUE_SECONDS, Token, parse, source
+from singer.kafka.tokens import OPAQUE_SECONDS, Token, parse, shortened, source
 
 
 def jwt(**claims: object) -> str:
@@ -136,3 +136,10 @@ def test_msk_signs_by_the_credentials_of_the_host(
         source(OAuthConfig(msk_iam=MskIamConfig(region="nowhere"))).fetch()
     assert "hunter2" not in str(raised.value)
     monkeypatch.delitem(sys.modules, "aws_msk_iam_sasl_signer")
+
+
+def test_a_share_of_its_life_is_of_what_is_left() -> None:
+    token = Token(value=Secret("t"), ends_ms=1_600_000, principal="p")
+    assert shortened(token, 600_000, 0.75) == Token(
+        value=Secret("t"), ends_ms=1_350_000, principal="p"
+    )

@@ -33,7 +33,7 @@ def configuration(
 ) -> dict[str, Any]:
     """One cluster, `main`, and short periods; `cluster` are more of its keys."""
     return {
-        "agent": {"state_dir": state_dir, "rescan": "500ms", **(agent or {})},
+        "agent": {"state_dir": state_dir, "rescan": "500ms", "start_spread": "0s", **(agent or {})},
         "clusters": {
             "main": {
                 "bootstrap": bootstrap.split(","),
