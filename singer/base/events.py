@@ -109,6 +109,24 @@ def _of(kind: Kind) -> tuple[tuple[str, str], ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorsMet(Event):
+    """Errors of Kafka that the client deals with itself."""
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+    subject: str
+    kind: Kind
+    errors: int = 1
+
+    def message(self) -> str:
+        """What they are."""
+        return f"{self.subject}: {self.errors} {self.kind.code} ({self.kind.error_class})"
+
+    def counts(self) -> tuple[Count, ...]:
+        """Each of them."""
+        return (Count("delivery_errors_total", self.errors, _of(self.kind)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorsRemedied(Event):
     """What errors of Kafka had held up is delivered now: how many of which kind."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import replace
 from functools import partial
@@ -22,9 +23,10 @@ from singer.base.errors import (
     DeliveryError,
     FatalProducerError,
     InputError,
+    Kind,
     SingerError,
 )
-from singer.base.events import Emit, InternalError
+from singer.base.events import Emit, ErrorsMet, ErrorsRemedied, InternalError
 from singer.base.ports import Clock, PositionKeeper, Progress, Receipt, Route
 from singer.base.position import Position
 from singer.base.zone import Zone
@@ -99,6 +101,9 @@ _HANDOVER_SECONDS: Final = 10.0
 _REFUSAL_SECONDS: Final = 0.5
 _REFUSAL_AGAIN_SECONDS: Final = 600.0
 
+#: What librdkafka sends again by itself, a record each time: it does not say why.
+_RETRIED: Final = Kind("connection", "retried")
+
 _NO_ANSWER: Final = "no broker answers"
 
 
@@ -172,6 +177,7 @@ class KafkaCluster:
         self._held: list[tuple[str, Route, RecordBatch, Receipt]] | None = None
         #: By kind when each refusal was heard that was told, or is about to be.
         self._refusals: dict[str, float] = {}
+        self._troubles: Counter[Kind] = Counter()  #: since something arrived
         self._telling = 0
         self._brief: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -353,6 +359,11 @@ class KafkaCluster:
 
     def alive(self) -> None:
         """A broker answered."""
+        if self._up and not self._troubles:
+            return
+        if self._troubles:
+            self.remedied("", self._troubles)
+            self._troubles = Counter()
         if self._up:
             return
         self._up = True
@@ -363,6 +374,7 @@ class KafkaCluster:
 
     def trouble(self, code: int, reason: str) -> None:
         """A connection failed; librdkafka goes on trying."""
+        self._met(errors.kind(code), 1)
         self._topologies.suspect()
         refusal = security.refusal(code, reason)
         if refusal is not None:
@@ -396,6 +408,20 @@ class KafkaCluster:
                 advice=errors.advise(code),
             )
         )
+
+    def met(self, kind: Kind) -> None:
+        """An error that the producer deals with."""
+        self._emit(ErrorsMet(subject=f"cluster {self.name}", kind=kind))
+
+    def remedied(self, topic: str, troubles: Counter[Kind]) -> None:
+        """What such errors had held up has arrived."""
+        subject = f"cluster {self.name}" + (f", topic {topic}" if topic else "")
+        self._emit(ErrorsRemedied(subject=subject, kinds=tuple(troubles.items())))
+
+    def _met(self, kind: Kind, number: int) -> None:
+        """Errors that librdkafka deals with, until something arrives."""
+        self._emit(ErrorsMet(subject=f"cluster {self.name}", kind=kind, errors=number))
+        self._troubles[kind] += number
 
     def broken(self, code: int, reason: str) -> None:
         """The producer is done for."""
@@ -439,6 +465,10 @@ class KafkaCluster:
                 sent_bytes=traffic.sent_bytes,
             )
         )
+
+    def retried(self, records: int) -> None:
+        """Librdkafka sent records again by itself."""
+        self._met(_RETRIED, records)
 
     def connected(self, connections: Connections) -> None:
         """What became of connections."""

@@ -8,7 +8,7 @@ thousands of rows in O(1). Whatever looks different goes row by row through `Lan
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,13 +17,16 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from singer.base.batch import Bools, Int32s, Int64s, RecordBatch, Run
-from singer.base.errors import DeliveryError, InvariantError
+from singer.base.errors import DeliveryError, InvariantError, Kind
 from singer.base.ports import Receipt, Rejection, Settlement
 
 _UNDER_WAY: Final = 0
 _ACKNOWLEDGED: Final = 1
 _REJECTED: Final = 2
 _FAILED: Final = 3
+
+#: Of all that goes well.
+_NONE: Final[Counter[Kind]] = Counter()
 
 #: Makes the exception of a failed batch from the number of its leading acknowledged rows.
 Failure: TypeAlias = Callable[[int], DeliveryError]
@@ -37,7 +40,7 @@ class Sending:
     """
 
     __slots__ = ("_failure", "_finished", "_rejections", "_runs", "_states", "batch", "pending",
-                 "receipt", "segments", "topic")  # fmt: skip
+                 "receipt", "segments", "topic", "troubles")  # fmt: skip
 
     def __init__(
         self,
@@ -55,6 +58,8 @@ class Sending:
         self._states: Int64s | None = None
         self._rejections: list[Rejection] = []
         self._runs: list[Run] = []
+        #: Errors after which rows were sent again.
+        self.troubles: Counter[Kind] = _NONE
         self._failure: Failure | None = None
 
     def acknowledge(self, run: Run) -> None:
@@ -94,6 +99,17 @@ class Sending:
         """
         self._failure = self._failure or failure
         self._mark(rows, _FAILED)
+
+    def sent_again(self, kind: Kind) -> None:
+        """Rows go once more, because of an error that was not theirs, as far as anybody knows."""
+        if self.troubles is _NONE:
+            self.troubles = Counter()
+        self.troubles[kind] += 1
+
+    @property
+    def arrived(self) -> bool:
+        """Whether any row is with the broker, and none failed."""
+        return self._failure is None and bool(self._runs)
 
     def detail(self) -> None:
         """Begin to keep a state per row, because this batch will not simply succeed."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from singer.base.errors import ClusterError, DeliveryError, FatalProducerError, TopicError
+from singer.base.errors import ClusterError, DeliveryError, FatalProducerError, Kind, TopicError
 from singer.kafka import librdkafka as rd
 from singer.kafka.error_table import TABLE, ErrorClass
 
@@ -19,6 +19,7 @@ MSG_SIZE_TOO_LARGE: Final = 10
 UNKNOWN_TOPIC_OR_PART: Final = 3
 TOPIC_AUTHORIZATION_FAILED: Final = 29
 TOPIC_ALREADY_EXISTS: Final = 36
+INVALID_RECORD: Final = 87
 INVALID_DIFFERENT_RECORD: Final = -138
 FATAL: Final = -150
 PURGE_QUEUE: Final = -152
@@ -66,6 +67,11 @@ def name(code: int) -> str:
     """The name of librdkafka for a code."""
     text: bytes = rd.err2name(code)
     return text.decode()
+
+
+def kind(code: int) -> Kind:
+    """What an error of this code is counted as."""
+    return Kind(classify(code).value, name(code))
 
 
 def advise(code: int) -> str:

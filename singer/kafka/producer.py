@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final, Protocol
 
@@ -25,6 +26,7 @@ from singer.base.errors import (
     DeliveryError,
     FatalProducerError,
     InvariantError,
+    Kind,
     RefusedError,
     SingerError,
 )
@@ -36,7 +38,7 @@ from singer.kafka.delivery import Lane, Sending
 from singer.kafka.error_table import ErrorClass
 from singer.kafka.handle import Handle
 from singer.kafka.properties import QUARANTINE
-from singer.kafka.traffic import Traffic, TrafficMeter
+from singer.kafka.traffic import RetryMeter, Traffic, TrafficMeter
 
 #: A record's `_private` holds the number of its lane above this many bits of serial. 2**44
 #: records on one partition are petabytes; a million lanes are more than a cluster has.
@@ -74,6 +76,14 @@ class Owner(Protocol):
         """A request was refused; these records are sent again, alone."""
         ...
 
+    def met(self, kind: Kind) -> None:
+        """An error that is dealt with here: records are sent again, or refused for good."""
+        ...
+
+    def remedied(self, topic: str, troubles: Counter[Kind]) -> None:
+        """What was sent again because of such errors has arrived."""
+        ...
+
     def broken(self, code: int, reason: str) -> None:
         """The producer can no longer be used."""
         ...
@@ -88,6 +98,10 @@ class Owner(Protocol):
 
     def measured(self, traffic: Traffic) -> None:
         """What was sent of a topic since the last time."""
+        ...
+
+    def retried(self, records: int) -> None:
+        """So many records more were sent again by librdkafka itself."""
         ...
 
     def connected(self, connections: Connections) -> None:
@@ -257,11 +271,15 @@ class ColumnarProducer:
                 self._give_up(sending, these, code, ErrorClass.CONNECTION)
             elif code == errors.INVALID_DIFFERENT_RECORD and named:
                 # Innocent: once more, the usual way. They keep their order among themselves.
+                sending.sent_again(errors.kind(errors.INVALID_RECORD))
                 channel.submit(sending, these, lane.partition)
             elif channel is self._quarantine or named:
+                self._owner.met(errors.kind(code))
                 sending.reject(these, errors.describe(code))
             else:
+                self._owner.met(errors.kind(code))
                 self._owner.refused(lane.topic, len(these), code)
+                sending.sent_again(errors.kind(code))
                 self._alone(sending, these, lane.partition)
 
     def reject(self, sending: Sending, rows: Int64s, code: int) -> None:
@@ -283,6 +301,10 @@ class ColumnarProducer:
     def measured(self, traffic: Traffic) -> None:
         """See Owner."""
         self._owner.measured(traffic)
+
+    def retried(self, records: int) -> None:
+        """See Owner."""
+        self._owner.retried(records)
 
     def connected(self, connections: Connections) -> None:
         """See Owner."""
@@ -339,6 +361,8 @@ class ColumnarProducer:
 
     def _finished(self, sending: Sending) -> None:
         self._live.discard(sending)
+        if sending.troubles and sending.arrived:
+            self._owner.remedied(sending.topic, sending.troubles)
         if not self._live:
             self._idle.set()
 
@@ -356,6 +380,7 @@ class _Channel:
         self._lanes: list[Lane] = []
         self._by_partition: dict[tuple[str, int], Lane] = {}
         self._meter = TrafficMeter()
+        self._retries = RetryMeter()
         self._connections = ConnectionMeter()
         self._make_room(_FIRST_ROWS)
         self.handle = Handle(settings, self, loop)
@@ -562,6 +587,9 @@ class _Channel:
         for traffic in self._meter.read(statistics):
             self._producer.measured(traffic)
         self._producer.connected(self._connections.read(statistics))
+        retried = self._retries.read(statistics, sum(lane.next for lane in self._lanes))
+        if retried:
+            self._producer.retried(retried)
 
 
 def _sizes(batch: RecordBatch) -> Int32s:

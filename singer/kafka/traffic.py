@@ -53,3 +53,22 @@ class TrafficMeter:
                     )
                 )
         return found
+
+
+class RetryMeter:
+    """How many records of one handle librdkafka sent more than once, by itself.
+
+    Statistics do not tell (their `txretries` leaves out produce requests). But `txmsgs` counts a
+    record each time it is sent, so what is beyond the records that were handed over was sent again.
+    While some still wait to be sent, that is less than it was, and comes with the next ones.
+    """
+
+    def __init__(self) -> None:
+        self._told = 0
+
+    def read(self, statistics: bytes, handed_over: int) -> int:
+        """More of them than before; `handed_over` counts from the handle's start."""
+        retried: int = json.loads(statistics)["txmsgs"] - handed_over
+        more = max(0, retried - self._told)
+        self._told += more
+        return more

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
@@ -14,6 +15,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from singer.base.batch import Keys, RecordBatch
 from singer.base.config import EmbeddedConfig
+from singer.base.errors import Kind
 from singer.kafka.connections import Connections
 from singer.kafka.embedded import EmbeddedCluster
 from singer.kafka.producer import ColumnarProducer
@@ -92,6 +94,9 @@ class Remembering:
         self.topic_failures: list[tuple[str, int]] = []
         self.refusals: list[tuple[str, int, int]] = []
         self.breaks: list[tuple[int, str]] = []
+        self.kinds_met: list[Kind] = []
+        self.kinds_remedied: list[tuple[str, dict[Kind, int]]] = []
+        self.records_retried = 0
         self.lines: list[str] = []
         self.traffic: list[Traffic] = []
         self.connections: list[Connections] = []
@@ -108,6 +113,12 @@ class Remembering:
     def refused(self, topic: str, records: int, code: int) -> None:
         self.refusals.append((topic, records, code))
 
+    def met(self, kind: Kind) -> None:
+        self.kinds_met.append(kind)
+
+    def remedied(self, topic: str, troubles: Counter[Kind]) -> None:
+        self.kinds_remedied.append((topic, dict(troubles)))
+
     def broken(self, code: int, reason: str) -> None:
         self.breaks.append((code, reason))
 
@@ -116,6 +127,9 @@ class Remembering:
 
     def measured(self, traffic: Traffic) -> None:
         self.traffic.append(traffic)
+
+    def retried(self, records: int) -> None:
+        self.records_retried += records
 
     def connected(self, connections: Connections) -> None:
         self.connections.append(connections)

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 
 import pytest
+from confluent_kafka import KafkaError
 
 from singer.base.clock import SystemClock
 from singer.base.config import (
@@ -22,7 +23,7 @@ from singer.base.config import (
 from singer.base.zone import Zone
 from singer.kafka.cluster import KafkaCluster
 from singer.kafka.connections import ConnectionMeter, Connections
-from singer.kafka.embedded import API_METADATA, EmbeddedCluster
+from singer.kafka.embedded import API_METADATA, API_PRODUCE, EmbeddedCluster
 from singer.kafka.events import ConnectionsCounted
 from singer.kafka.partitioners import BLOCK_BYTES
 from singer.kafka.properties import settings
@@ -288,3 +289,41 @@ def test_handshakes_are_counted_that_fail_as_well() -> None:
 def test_an_event_says_what_it_counts() -> None:
     event = ConnectionsCounted(cluster="main", standing=2, tried=3, ended=1, tls=True)
     assert event.message() == "cluster main: 2 connections, 3 tried, 1 ended"
+
+
+def test_what_librdkafka_remedies_itself_is_counted_as_met_and_as_remedied() -> None:
+    counters = Counters()
+
+    def of(name: str, code: str) -> float:
+        labels = (("class", "connection"), ("code", code))
+        return counters.snapshot().get((name, labels), 0)
+
+    async def main(brokers: EmbeddedCluster) -> None:
+        cluster = cluster_of(brokers.bootstrap, counters, statistics_interval_ms="100")
+        await cluster.start()
+        try:
+            await cluster.ready("t")
+            await cluster.send("t", 0, batch_of([b"before"]))
+            brokers.push_errors(API_PRODUCE, [KafkaError.NOT_ENOUGH_REPLICAS] * 2)
+            await cluster.send("t", 0, batch_of([b"again and again"]))
+            await until(lambda: of("delivery_errors_total", "retried") == 2, "retries are told")
+            await cluster.send("t", 0, batch_of([b"behind"]))
+            assert of("remedied_errors_total", "retried") == 2
+            brokers.set_down()
+            receipt = cluster.send("t", 0, batch_of([b"and again"]))
+            met = counters.total("delivery_errors_total")
+            await until(lambda: counters.total("delivery_errors_total") > met, "it is down")
+            brokers.set_up()
+            await receipt
+            await until(
+                lambda: (
+                    counters.total("remedied_errors_total")
+                    == counters.total("delivery_errors_total")
+                ),
+                "all of them are remedied",
+            )
+        finally:
+            await cluster.close()
+
+    with embedded(brokers=1) as brokers:
+        run(main(brokers))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from confluent_kafka import KafkaError
 
+from singer.base.errors import Kind
 from singer.base.ports import Settlement
 from tests.kafka.support import Remembering, batch_of, consume, producer, run, values
 from tests.support.kafka_cluster import KafkaCluster
@@ -36,6 +37,10 @@ def test_a_record_without_a_key_on_a_compacted_topic(kafka: KafkaCluster) -> Non
             assert await behind == Settlement()
             # Partition 0 has one culprit (400), partition 1 has two (7 and 999).
             assert owner.refusals == [(topic, 500, KafkaError.INVALID_RECORD)]
+            # Each request with a culprit, and the one with nothing but a culprit in it.
+            kind = Kind("record", "INVALID_RECORD")
+            assert owner.kinds_met == [kind] * 3
+            assert owner.kinds_remedied == [(topic, {kind: 2})]
 
     run(main())
     records = consume(kafka.bootstrap, topic, 2, 1997)
