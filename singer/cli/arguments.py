@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, TypeAlias
 
 DEFAULT_CONFIG: Final = "/etc/singer/singer.yaml"
@@ -38,3 +39,10 @@ def add_config(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_CONFIG,
         help="the configuration (default: %(default)s)",
     )
+
+
+def moment_ms(text: str) -> int:
+    """Milliseconds since 1970 of ISO 8601, UTC where it does not say. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)

@@ -6,11 +6,10 @@ import argparse
 import json
 import os
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from singer.base.errors import UsageError
-from singer.cli.arguments import add_config
+from singer.cli.arguments import add_config, moment_ms
 
 if TYPE_CHECKING:  # numpy is not needed for --help
     from singer.validate.audits import Wanted
@@ -54,9 +53,9 @@ def register(commands: Any) -> None:
             f"--{name}", metavar=what, action="append", default=[], help=f"only this {name}; repeat"
         )
     verifying.add_argument(
-        "--from", dest="begin", metavar="TIME", type=_ms, help="acknowledged then or later"
+        "--from", dest="begin", metavar="TIME", type=moment_ms, help="acknowledged then or later"
     )
-    verifying.add_argument("--to", dest="end", metavar="TIME", type=_ms, help="or earlier")
+    verifying.add_argument("--to", dest="end", metavar="TIME", type=moment_ms, help="or earlier")
     verifying.add_argument(
         "--late", metavar="SECONDS", type=float, default=60.0, help="acknowledged so long after"
         " they were read, records are late (default: %(default)s)"
@@ -171,10 +170,3 @@ def _say(text: str) -> None:
 def _progress(text: str) -> None:
     if sys.stderr.isatty():
         print(f"singer: {text}", file=sys.stderr)
-
-
-def _ms(text: str) -> int:
-    """Milliseconds since 1970 of ISO 8601, UTC where it does not say."""
-    moment = datetime.fromisoformat(text)
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)

@@ -48,6 +48,15 @@ class Places:
         else:
             self.unnamed += 1
 
+    def remove(self, partition: int, offset: int) -> None:
+        """Take one record out again."""
+        self.records -= 1
+        for at, place in enumerate(self.places):
+            if place.partition == partition and place.first <= offset < place.end:
+                parts = (place._replace(end=offset), place._replace(first=offset + 1))
+                self.places[at : at + 1] = [part for part in parts if part.first < part.end]
+                return
+
 
 class Missing(NamedTuple):
     """Bytes [start, end) of a file that no account says anything of."""

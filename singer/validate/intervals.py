@@ -48,3 +48,20 @@ class Intervals:
         if len(self._starts) > _MOST:
             del self._starts[1], self._ends[0]
         return again
+
+    def beyond(self, other: Intervals) -> list[tuple[int, int]]:
+        """What is in these and not in the others."""
+        found = []
+        for start, end in self:
+            at = start
+            for low, high in other:
+                if high <= at:
+                    continue
+                if low >= end:
+                    break
+                if low > at:
+                    found.append((at, low))
+                at = max(at, high)
+            if at < end:
+                found.append((at, end))
+        return found

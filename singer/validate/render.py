@@ -22,7 +22,7 @@ def plain(report: Report) -> dict[str, object]:
         "records_read": report.records,
         "absent": report.absent,
         "destinations": [_plain(owner, found) for owner, found in sorted(report.findings.items())],
-        "unclaimed": {topic: _plain_places(places) for topic, places in report.unclaimed.items()},
+        "unclaimed": {topic: plain_places(places) for topic, places in report.unclaimed.items()},
     }
 
 
@@ -33,13 +33,13 @@ def _plain(owner: Owner, found: Findings) -> dict[str, object]:
         "destination": owner.destination,
         "verified": found.verified,
         "unverified": found.unverified,
-        "lost": _plain_places(found.lost),
+        "lost": plain_places(found.lost),
         "expired": found.expired,
-        "corrupted": _plain_places(found.corrupted),
-        "duplicated": _plain_places(found.duplicated),
+        "corrupted": plain_places(found.corrupted),
+        "duplicated": plain_places(found.duplicated),
         "sent_again": found.again,
-        "reordered": _plain_places(found.reordered),
-        "claimed_twice": _plain_places(found.claimed_twice),
+        "reordered": plain_places(found.reordered),
+        "claimed_twice": plain_places(found.claimed_twice),
         "late": found.late,
         "malformed": found.malformed,
         "without_range": found.without_range,
@@ -53,7 +53,8 @@ def _plain(owner: Owner, found: Findings) -> dict[str, object]:
     }
 
 
-def _plain_places(places: Places) -> dict[str, object]:
+def plain_places(places: Places) -> dict[str, object]:
+    """Places as JSON values."""
     return {
         "records": places.records,
         "places": [each._asdict() for each in places.places],
@@ -72,14 +73,14 @@ def lines(report: Report) -> Iterator[str]:
             ("claimed twice", found.claimed_twice),
             ("duplicated", found.duplicated),
         ):
-            yield from _where(f"{owner.host} {owner.stream} {owner.destination}: {name}", places)
+            yield from where(f"{owner.host} {owner.stream} {owner.destination}: {name}", places)
         for missing in found.missing[:_SHOWN]:
             yield (
                 f"{owner.host} {owner.stream} {owner.destination}: missing: bytes {missing.start}"
                 f" to {missing.end} of {missing.path}"
             )
     for topic, places in sorted(report.unclaimed.items()):
-        yield from _where(f"{topic}: nobody claims", places)
+        yield from where(f"{topic}: nobody claims", places)
     for absent in report.absent:
         yield f"absent: {absent}"
     if report.unreadable:
@@ -125,7 +126,8 @@ def _table(report: Report) -> Iterator[str]:
         yield "  ".join(f"{cell:<{width}}" for cell, width in cells).rstrip()
 
 
-def _where(what: str, places: Places) -> Iterator[str]:
+def where(what: str, places: Places) -> Iterator[str]:
+    """The first places, a line each."""
     for place in places.places[:_SHOWN]:
         yield f"{what}: {_offsets(place)}"
     more = len(places.places) - _SHOWN + places.unnamed

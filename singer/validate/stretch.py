@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from confluent_kafka import Message
+
 from singer.base.batch import Int64s
 
 
@@ -12,10 +14,12 @@ from singer.base.batch import Int64s
 class Stretch:
     """All records that there are of offsets [start, end).
 
-    `offsets` int64[n] ascending; `values` n payloads, tombstones as b"".
+    `offsets` int64[n] ascending; `values` n payloads, tombstones as b""; `messages` what the client
+    had, with keys, times and headers.
     """
 
     start: int
     end: int
     offsets: Int64s
     values: Sequence[bytes]
+    messages: Sequence[Message] = ()

@@ -6,6 +6,7 @@ committed, and no topic is created.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -23,6 +24,7 @@ _ASK_SECONDS: Final = 15.0
 #: No record and no other answer for so long: no broker is there.
 _SILENCE_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.2
+_STATISTICS_SECONDS: Final = 2.0
 #: Records of one stretch, at most.
 _MOST: Final = 10_000
 _PARTITION_EOF: Final = -191
@@ -37,6 +39,7 @@ _SETTINGS: Final[Mapping[str, Any]] = {
     "allow.auto.create.topics": False,
     "fetch.wait.max.ms": 100,
     "queued.max.messages.kbytes": 32 << 10,
+    "statistics.interval.ms": 500,
     "log_level": 3,
 }
 
@@ -46,7 +49,12 @@ class Topic:
 
     def __init__(self, name: str, reaching: Mapping[str, Any]) -> None:
         self.name = name
-        self._consumer = Consumer({**reaching, **_SETTINGS})
+        #: Bytes that brokers sent, as librdkafka counts them: compressed, and with their heads.
+        self.received_bytes = 0
+        self._consumer = Consumer({**reaching, **_SETTINGS, "stats_cb": self._count})
+
+    def _count(self, statistics: str) -> None:
+        self.received_bytes = int(json.loads(statistics)["rx_bytes"])
 
     def __enter__(self) -> Self:
         return self
@@ -62,6 +70,13 @@ class Topic:
     def close(self) -> None:
         """Let go."""
         self._consumer.close()
+
+    def settle(self) -> None:
+        """Wait for statistics of what was read."""
+        before = self.received_bytes
+        ends = time.monotonic() + _STATISTICS_SECONDS
+        while self.received_bytes == before and time.monotonic() < ends:
+            self._consumer.poll(_POLL_SECONDS)
 
     def partitions(self) -> tuple[int, ...]:
         """Their numbers. Raises DeliveryError: TopicError where the topic is absent."""
@@ -115,10 +130,11 @@ class Topic:
                     heard = time.monotonic()
                 elif time.monotonic() - heard > _SILENCE_SECONDS:
                     raise ClusterError(f"{step}: no broker answers")
-                offsets, values, reached = [], [], at
+                offsets, values, kept, reached = [], [], [], at
                 for message in messages:
                     fault = message.error()
                     if fault is None:
+                        kept.append(message)
                         offsets.append(message.offset() or 0)
                         values.append(message.value() or b"")
                         reached = offsets[-1] + 1
@@ -130,7 +146,13 @@ class Topic:
                     there = np.array(offsets, np.int64)
                     mine = int(np.searchsorted(there, end))
                     stop = min(reached, end)
-                    yield Stretch(start=at, end=stop, offsets=there[:mine], values=values[:mine])
+                    yield Stretch(
+                        start=at,
+                        end=stop,
+                        offsets=there[:mine],
+                        values=values[:mine],
+                        messages=kept[:mine],
+                    )
                     at = stop
         except KafkaException as error:
             raise _failure(step, error) from error
