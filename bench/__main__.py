@@ -13,6 +13,7 @@ from bench.audit import AUDIT_TOPIC, audited
 from bench.broker import PARTITIONS, broker
 from bench.catchup import catch_up
 from bench.client import writings
+from bench.comparing import comparing
 from bench.discovery import discovery
 from bench.fairness import fairness
 from bench.faults import faults
@@ -163,6 +164,10 @@ def audit_costs(options: argparse.Namespace) -> str:
     return report.audited_table(result)
 
 
+def compared(options: argparse.Namespace) -> str:
+    return report.compared_table(comparing(lines=_scaled(10_000_000, options)))
+
+
 def faults_of_a_broker(options: argparse.Namespace) -> str:
     return report.faults_table(faults(20.0 * min(1.0, options.scale)))
 
@@ -220,6 +225,7 @@ WORKLOADS: dict[str, Callable[[argparse.Namespace], str]] = {
     "sending": sending,
     "transactions": transactions,
     "audit": audit_costs,
+    "compare": compared,
     "faults": faults_of_a_broker,
     "herd": herd_1000,
     "client": client_library,

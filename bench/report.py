@@ -17,6 +17,8 @@ from importlib import metadata
 from bench.audit import Audited
 from bench.catchup import CatchUp
 from bench.client import Writing
+from bench.comparing import LINE_BYTES as LINE_BYTES_COMPARED
+from bench.comparing import Read
 from bench.discovery import Discovery
 from bench.fairness import Fairness
 from bench.faults import Fault
@@ -426,6 +428,23 @@ def audited_table(results: Sequence[Audited]) -> str:
         for each in results
     ]
     return f"{head}\n\n{_table(('', 'without', 'with', 'times, median of pairs'), rows)}"
+
+
+def compared_table(results: Sequence[Read]) -> str:
+    """What reading topics takes."""
+    head = f"Topics of lines of {LINE_BYTES_COMPARED} bytes that are all different, on one Apache "
+    head += "Kafka beside the command."
+    rows = [
+        (
+            each.name,
+            f"{each.records:,}",
+            f"{each.records / each.usage.wall_seconds / 1000:,.0f}",
+            f"{each.usage.cpu_seconds / each.records * 1e6:.2f}",
+            f"{each.usage.peak_bytes / (1 << 20):.0f}",
+        )
+        for each in results
+    ]
+    return f"{head}\n\n{_table(('', 'records', 'k records/s', 'CPU µs each', 'peak MiB'), rows)}"
 
 
 def guarantees_table(results: Sequence[GuaranteeCost]) -> str:
