@@ -66,6 +66,7 @@ from singer.kafka.embedded import EmbeddedCluster
 from singer.kafka.events import PreflightFailed
 from singer.kafka.headers import Headers
 from singer.kafka.preflight import Level, Need
+from singer.lag import Lag
 from singer.limit import Limit
 from singer.linger import Linger
 from singer.locality.ec2 import Ec2Zone
@@ -414,6 +415,7 @@ class Agent:
             flush_partial_after_seconds=stream.flush_partial_after,
             quiet_after_seconds=stream.reader.quiet_after,
             once=self._once,
+            lag=None if config.max_lag is None else Lag(config.max_lag, stream.reader),
         )
 
     def _catch_up(self, cluster: str) -> CatchUp | None:

@@ -350,6 +350,17 @@ class HeadersConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MaxLagConfig:
+    """How far a shadow may be behind; `1GiB` is short for `{bytes: 1GiB}`, `15m` for `{age: 15m}`.
+
+    Then it skips what is there, counted; see double-publishing.md.
+    """
+
+    bytes: ByteSize | None = None  #: of all files of the stream together, not delivered
+    age: Seconds | None = None  #: since the oldest byte was written that is not delivered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationConfig:
     """One entry of a stream's `publish`: where the records go, with a position of its own."""
 
@@ -358,6 +369,7 @@ class DestinationConfig:
     topic: str  #: the Kafka topic; or a topic URI, which names the cluster too
     create: CreateConfig | None = None  #: make the topic if absent: true | false | a mapping
     shadow: bool = False  #: a second copy, that never delays a primary
+    max_lag: MaxLagConfig | None = None  #: of a shadow; null: it never skips anything
     audit: bool = True  #: it is audited, if the cluster says how
     partitioner: PartitionerConfig = field(default_factory=PartitionerConfig)  #: see below
     headers: HeadersConfig = field(default_factory=HeadersConfig)  #: none, as they cost; see below

@@ -251,6 +251,60 @@ class RecordDeadLettered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowLags(Event):
+    """A shadow is further behind than `max_lag`: it skips what is there."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+    stream: str
+    destination: str
+    nbytes: int
+
+    def message(self) -> str:
+        """What becomes of it."""
+        return (
+            f"stream {self.stream}: shadow {self.destination} is {self.nbytes} bytes behind, which "
+            "is more than its max_lag: it skips to the end of what is there, as skipped{lag}, once "
+            "what it was sent is settled"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """How often that began."""
+        return (Count("lag_episodes_total", 1, _labels(self.stream, self.destination)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowSkipped(Event):
+    """A shadow that lags skipped some more bytes, for good."""
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+    stream: str
+    destination: str
+    nbytes: int
+
+    def counts(self) -> tuple[Count, ...]:
+        """Bytes."""
+        return (
+            Count("lag_skipped_bytes_total", self.nbytes, _labels(self.stream, self.destination)),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowGoesOn(Event):
+    """A shadow that lagged is at the end of what is there, and is sent what comes."""
+
+    stream: str
+    destination: str
+    nbytes: int
+
+    def message(self) -> str:
+        """What it cost."""
+        return (
+            f"stream {self.stream}: shadow {self.destination} goes on at the end of what is there; "
+            f"it skipped {self.nbytes} bytes"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommitHeldUp(Event):
     """Dead letters cannot be written, so the position behind them cannot move: nothing is lost."""
 

@@ -32,6 +32,7 @@ from singer.base.config import (
     LimitConfig,
     LingerConfig,
     LocalConfig,
+    MaxLagConfig,
     MultilineReaderConfig,
     Ordering,
     PartitionerConfig,
@@ -129,6 +130,7 @@ class Notations:
                 CreateConfig: lambda spot: self._optional(CreateConfig, spot),
                 LocalConfig: lambda spot: self._optional(LocalConfig, spot),
                 HeadersConfig: self._headers,
+                MaxLagConfig: self._max_lag,
                 TransformConfig: self._transform,
                 PatternConfig: lambda spot: self._short(PatternConfig, "pattern", spot),
                 RedactConfig: self._redact,
@@ -295,9 +297,14 @@ class Notations:
                 return self.nodes.fault(entries["topic"].value, f"{error}, not {shown(topic)}")
             del entries["topic"]
         destination = self.nodes.fill(DestinationConfig, spot, entries, **given)
-        if destination is not INVALID:
-            self.topics.append((destination.cluster, destination.topic, spot))
-        if destination is INVALID or destination.name:
+        if destination is INVALID:
+            return INVALID
+        self.topics.append((destination.cluster, destination.topic, spot))
+        if destination.max_lag and not destination.shadow:
+            self.nodes.fault(
+                entries["max_lag"].key, "lets it skip what it has not sent: only with shadow: true"
+            )
+        if destination.name:
             return destination
         return replace(destination, name=f"{destination.cluster}/{destination.topic}")
 
@@ -353,6 +360,15 @@ class Notations:
         if headers is not INVALID and headers:
             self.headed.append(spot)
         return headers
+
+    def _max_lag(self, spot: Spot) -> Any:
+        """A size is short for `{bytes: …}`, a duration for `{age: …}`."""
+        text = self.nodes.text(spot) if isinstance(spot.node, yaml.ScalarNode) else ""
+        of_time = isinstance(text, str) and text.endswith(("s", "m", "h", "d"))
+        max_lag = self._short(MaxLagConfig, "age" if of_time else "bytes", spot)
+        if max_lag is not INVALID and max_lag.bytes is max_lag.age is None:
+            return self.nodes.fault(spot, "says how far: bytes, as 1GiB, or age, as 15m, or both")
+        return max_lag
 
     def _check_static(self, static: Mapping[str, str], spot: Spot) -> None:
         for name in static:
