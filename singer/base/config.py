@@ -361,6 +361,17 @@ class MaxLagConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationStartConfig:
+    """Where a destination begins that is new; `end` is short for `{at: end}`. One of these.
+
+    One that was there before goes on where it was.
+    """
+
+    at: Start | None = None  #: in files that exist then: beginning | end
+    like: str | None = None  #: the name of another, where that is then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationConfig:
     """One entry of a stream's `publish`: where the records go, with a position of its own."""
 
@@ -369,6 +380,7 @@ class DestinationConfig:
     topic: str  #: the Kafka topic; or a topic URI, which names the cluster too
     create: CreateConfig | None = None  #: make the topic if absent: true | false | a mapping
     shadow: bool = False  #: a second copy, that never delays a primary
+    start: DestinationStartConfig | None = None  #: if it is new; null: as the stream's `start`
     max_lag: MaxLagConfig | None = None  #: of a shadow; null: it never skips anything
     audit: bool = True  #: it is audited, if the cluster says how
     partitioner: PartitionerConfig = field(default_factory=PartitionerConfig)  #: see below

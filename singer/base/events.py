@@ -344,6 +344,23 @@ class FileFound(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationBegins(Event):
+    """A destination that is new begins where another one is."""
+
+    stream: str
+    destination: str
+    like: str
+    rows: int
+
+    def message(self) -> str:
+        """Where that is."""
+        return (
+            f"stream {self.stream}: {self.destination} is new and begins where {self.like} is, "
+            f"in {self.rows} files"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileRotated(Event):
     """A file left its path: renamed to `to`, or deleted (None). It is read to its end."""
 

@@ -23,6 +23,7 @@ from singer.base.config import (
     ContainerReaderConfig,
     CreateConfig,
     DestinationConfig,
+    DestinationStartConfig,
     EmbeddedConfig,
     EnvelopeConfig,
     FramesReaderConfig,
@@ -52,6 +53,7 @@ from singer.base.config import (
     ThriftReaderConfig,
     TransformConfig,
 )
+from singer.base.suggestion import suggestion
 from singer.config import rules
 from singer.config.document import Spot
 from singer.config.nodes import INVALID, SCALARS, Check, Entry, Invalid, Nodes, is_null, shown
@@ -131,6 +133,7 @@ class Notations:
                 LocalConfig: lambda spot: self._optional(LocalConfig, spot),
                 HeadersConfig: self._headers,
                 MaxLagConfig: self._max_lag,
+                DestinationStartConfig: self._start,
                 TransformConfig: self._transform,
                 PatternConfig: lambda spot: self._short(PatternConfig, "pattern", spot),
                 RedactConfig: self._redact,
@@ -361,6 +364,12 @@ class Notations:
             self.headed.append(spot)
         return headers
 
+    def _start(self, spot: Spot) -> Any:
+        start = self._short(DestinationStartConfig, "at", spot)
+        if start is not INVALID and (start.at is None) is (start.like is None):
+            return self.nodes.fault(spot, "must be beginning, end, or {like: another destination}")
+        return start
+
     def _max_lag(self, spot: Spot) -> Any:
         """A size is short for `{bytes: …}`, a duration for `{age: …}`."""
         text = self.nodes.text(spot) if isinstance(spot.node, yaml.ScalarNode) else ""
@@ -460,6 +469,20 @@ class Notations:
                     f"duplicate destination {shown(destination.name)}: give one of them a name:",
                 )
             seen.add(destination.name)
+        likes = {d.name: d.start.like for d in destinations if d.start and d.start.like}
+        for index, destination in enumerate(destinations):
+            if destination.name not in likes:
+                continue
+            place = spot.child(spot.node.value[index], index)
+            like, passed = likes[destination.name], {destination.name}
+            if like not in seen:
+                hint = suggestion(like, seen - passed)
+                self.nodes.fault(place, f"start: there is no destination {shown(like)} here{hint}")
+            while like in likes and like not in passed:
+                passed.add(like)
+                like = likes[like]
+            if like in passed:
+                self.nodes.fault(place, "start: is like itself: say beginning or end")
 
     def _refer(self, cluster: str, spot: Spot) -> None:
         self.references.append((cluster, spot))

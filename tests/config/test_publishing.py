@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from singer.base.config import ByteSize, DestinationConfig, MaxLagConfig, Seconds
+from singer.base.config import (
+    ByteSize,
+    DestinationConfig,
+    DestinationStartConfig,
+    MaxLagConfig,
+    Seconds,
+    Start,
+)
 from singer.config.show import show
 from tests.config.files import Folder
 
@@ -43,8 +50,31 @@ def test_how_far_a_shadow_may_be_behind(folder: Folder, text: str, expected: Max
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("end", DestinationStartConfig(at=Start.END)),
+        ("{at: beginning}", DestinationStartConfig(at=Start.BEGINNING)),
+        ("{like: main/web.access}", DestinationStartConfig(like="main/web.access")),
+        ("null", None),
+    ],
+)
+def test_where_a_new_one_begins(
+    folder: Folder, text: str, expected: DestinationStartConfig
+) -> None:
+    assert second(folder, f"start: {text}").start == expected
+
+
+@pytest.mark.parametrize(
     ("keys", "problem"),
     [
+        ("start: middle", "start: must be one of beginning, end, not 'middle'"),
+        ("start: {}", "start: must be beginning, end, or {like: another destination}"),
+        ("start: {at: end, like: main/web.access}", "start: must be beginning, end, or {like:"),
+        (
+            "start: {like: main/web.acess}",
+            "start: there is no destination 'main/web.acess' here: did you mean main/web.access?",
+        ),
+        ("start: {like: canary/web.access}", "start: is like itself: say beginning or end"),
         ("max_lag: 1GiB", "max_lag: lets it skip what it has not sent: only with shadow: true"),
         ("shadow: true, max_lag: {}", "max_lag: says how far: bytes, as 1GiB, or age, as 15m"),
         ("shadow: true, max_lag: 1s", "max_lag: must be at least 5s"),

@@ -23,6 +23,8 @@ from singer.base.clock import SystemClock
 from singer.base.config import (
     ByteSize,
     CatchUpConfig,
+    DestinationConfig,
+    DestinationStartConfig,
     Glob,
     MaxLagConfig,
     Seconds,
@@ -235,13 +237,19 @@ class Rig:
         inotify: bool = True,
         catch_up: CatchUpConfig | None = None,
         max_lag: dict[str, MaxLagConfig] | None = None,
+        begins: dict[str, DestinationStartConfig] | None = None,
         **options: object,
     ) -> None:
         self.writers = writers or {"out": LoopbackWriter()}
         self.config = StreamConfig(
             name="s",
             paths=tuple(Glob(path) for path in paths),
-            publish=(),
+            publish=tuple(
+                DestinationConfig(
+                    name=name, cluster=name, topic="t", start=(begins or {}).get(name)
+                )
+                for name in self.writers
+            ),
             **{
                 "rotate_grace": Seconds(0.05),
                 "reader": TextReaderConfig(max_record=ByteSize(max_record)),
