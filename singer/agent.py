@@ -42,6 +42,7 @@ from singer.base.events import (
     AgentStopped,
     AgentStopping,
     Emit,
+    HostNotDrawn,
     InternalError,
     LedgerBalance,
     PositionsUnwritten,
@@ -209,6 +210,10 @@ class Agent:
                 RegistryRead(
                     path=registry.path, digest=registry.digest, groups=",".join(registry.groups)
                 )
+            )
+        for stream_name, left_out in config.undrawn:
+            self._emit(
+                HostNotDrawn(stream=stream_name, destination=left_out.name, percent=left_out.sample)
             )
         zone = Zone(resolve(agent.locality, emit=self._emit))
         threads = DeviceThreads(self._emit)

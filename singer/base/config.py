@@ -15,6 +15,8 @@ from typing import Final, NewType, Self
 
 Seconds = NewType("Seconds", float)
 ByteSize = NewType("ByteSize", int)
+#: Of a hundred.
+Percent = NewType("Percent", float)
 #: A file system path; relative ones are resolved against the directory of the file that says so.
 Path = NewType("Path", str)
 #: A glob over absolute paths: `*`, `?`, `[...]`, `**`, `{a,b}`.
@@ -380,6 +382,7 @@ class DestinationConfig:
     topic: str  #: the Kafka topic; or a topic URI, which names the cluster too
     create: CreateConfig | None = None  #: make the topic if absent: true | false | a mapping
     shadow: bool = False  #: a second copy, that never delays a primary
+    sample: Percent = Percent(100.0)  #: of the hosts: by its name, so the same name draws the same
     start: DestinationStartConfig | None = None  #: if it is new; null: as the stream's `start`
     max_lag: MaxLagConfig | None = None  #: of a shadow; null: it never skips anything
     audit: bool = True  #: it is audited, if the cluster says how
@@ -675,3 +678,5 @@ class Config:
     clusters: Mapping[str, ClusterConfig]  #: the Kafka clusters by name
     streams: tuple[StreamConfig, ...]  #: what is read, and where it goes
     registry: RegistryConfig | None = None  #: where clusters and properties came from as well
+    #: The destinations, by stream, that this host is not drawn for: they are not in `streams`.
+    undrawn: tuple[tuple[str, DestinationConfig], ...] = ()

@@ -759,6 +759,23 @@ class DecidersUnreadable(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostNotDrawn(Event):
+    """A destination is for a share of the hosts, and not for this one."""
+
+    rate_limited: ClassVar[bool] = False
+    stream: str
+    destination: str
+    percent: float
+
+    def message(self) -> str:
+        """Which share."""
+        return (
+            f"stream {self.stream}: {self.destination} is for {self.percent:g} % of the hosts, and "
+            "not for this one"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryRead(Event):
     """The platform's registry is in force, as it was when the configuration was loaded."""
 

@@ -64,9 +64,53 @@ def test_where_a_new_one_begins(
     assert second(folder, f"start: {text}").start == expected
 
 
+def drawn(folder: Folder, keys: str, hosts: int = 1000) -> set[int]:
+    """The hosts that the second destination with these keys is for."""
+    text = CONFIG.replace("KEYS", keys)
+    found = set()
+    for number in range(hosts):
+        config = folder.load(f"agent: {{id: host-{number}}}\n{text}").config
+        names = [destination.name for destination in config.streams[0].publish]
+        assert names[0] == "main/web.access"
+        if len(names) == 2:
+            assert not config.undrawn
+            found.add(number)
+        else:
+            ((stream, destination),) = config.undrawn
+            assert (stream, destination.cluster) == ("access", "canary")
+    return found
+
+
+def test_a_share_of_the_hosts_to_which_more_are_added_as_it_grows(folder: Folder) -> None:
+    few, more = drawn(folder, "sample: 10%", 300), drawn(folder, "sample: 30%", 300)
+    assert 15 <= len(few) <= 45
+    assert 65 <= len(more) <= 115
+    assert few < more
+    assert len(drawn(folder, "sample: 100%", 20)) == 20
+    assert not drawn(folder, "sample: 0%", 20)
+
+
+def test_the_same_name_draws_the_same_hosts_and_another_one_others(folder: Folder) -> None:
+    by_topic, named = drawn(folder, "sample: 30%", 200), drawn(folder, "sample: 30%, name: x", 200)
+    other = drawn(folder, "sample: 30%, shadow: true, name: x", 200)
+    assert named == other != by_topic
+
+
+def test_a_stream_of_which_no_destination_is_for_this_host_is_not_read(folder: Folder) -> None:
+    text = CONFIG.replace("KEYS", "sample: 0%").replace(
+        "topic: web.access}", "topic: web.access, sample: 0%}"
+    )
+    config = folder.load(text).config
+    assert not config.streams
+    assert len(config.undrawn) == 2
+
+
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
+        ("sample: 10", "sample: must be a percentage: 10%, 0.5%, not '10'"),
+        ("sample: 101%", "sample: must be at most 100%, not '101%'"),
+        ("sample: -1%", "sample: must be a number, not '-1%'"),
         ("start: middle", "start: must be one of beginning, end, not 'middle'"),
         ("start: {}", "start: must be beginning, end, or {like: another destination}"),
         ("start: {at: end, like: main/web.access}", "start: must be beginning, end, or {like:"),
