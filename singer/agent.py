@@ -436,6 +436,8 @@ class Agent:
         cluster = self._clusters[config.cluster]
         if config.create is not None:
             cluster.may_create(topic, config.create)
+        if config.compression is not None:
+            cluster.compress(topic, config.compression.value)
         cluster.published(topic, stream.name, config.name)
         headers = None
         if config.headers:

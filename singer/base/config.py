@@ -362,6 +362,16 @@ class MaxLagConfig:
     age: Seconds | None = None  #: since the oldest byte was written that is not delivered
 
 
+class Codec(Enum):
+    """How batches are compressed."""
+
+    NONE = "none"  #: not at all: the cluster has to say why, with `allow_uncompressed`
+    GZIP = "gzip"
+    SNAPPY = "snappy"
+    LZ4 = "lz4"
+    ZSTD = "zstd"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationStartConfig:
     """Where a destination begins that is new; `end` is short for `{at: end}`. One of these.
@@ -387,6 +397,7 @@ class DestinationConfig:
     max_lag: MaxLagConfig | None = None  #: of a shadow; null: it never skips anything
     audit: bool = True  #: it is audited, if the cluster says how
     partitioner: PartitionerConfig = field(default_factory=PartitionerConfig)  #: see below
+    compression: Codec | None = None  #: of its topic; null: as the cluster's `compression.type`
     headers: HeadersConfig = field(default_factory=HeadersConfig)  #: none, as they cost; see below
 
 

@@ -217,6 +217,10 @@ class _Loading:
                 self._nodes.fault(
                     spot, f"{shown(topic)} is the audit topic of cluster {name}: use another"
                 )
+        for name, spot in self._notations.uncompressed:
+            cluster = self._clusters.get(name)
+            if cluster is not None and cluster.allow_uncompressed is None:
+                self._nodes.fault(spot, f"none needs clusters.{name}.allow_uncompressed: <reason>")
         if not self._streams and not self._nodes.problems:
             self._nodes.problems.append(
                 Problem(

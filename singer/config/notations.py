@@ -20,6 +20,7 @@ from singer.base.config import (
     AgentConfig,
     AuditConfig,
     ClusterConfig,
+    Codec,
     ContainerReaderConfig,
     CreateConfig,
     DestinationConfig,
@@ -90,7 +91,7 @@ class Notations:
 
     `references` are the cluster names that destinations use, `stream_names` those of streams,
     `uris` the clusters of prefixes of topic URIs, `topics` what is published to: cluster, topic;
-    `headed` is where headers are asked for.
+    `headed` is where headers are asked for, `uncompressed` where no compression is: cluster, place.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -98,6 +99,8 @@ class Notations:
         self.stream_names: dict[str, Spot] = {}
         self.uris: dict[tuple[str, ...], str] = {}
         self.headed: list[Spot] = []
+        self.uncompressed: list[tuple[str, Spot]] = []
+        self._codecs: dict[tuple[str, str], tuple[Codec | None, Spot]] = {}
         self.topics: list[tuple[str, str, Spot]] = []
         checks: dict[tuple[type, str], Check] = {key: _within(*key) for key in rules.LIMITS}
         checks |= {
@@ -303,6 +306,7 @@ class Notations:
         if destination is INVALID:
             return INVALID
         self.topics.append((destination.cluster, destination.topic, spot))
+        self._check_codec(destination, entries.get("compression"), spot)
         if destination.max_lag and not destination.shadow:
             self.nodes.fault(
                 entries["max_lag"].key, "lets it skip what it has not sent: only with shadow: true"
@@ -310,6 +314,20 @@ class Notations:
         if destination.name:
             return destination
         return replace(destination, name=f"{destination.cluster}/{destination.topic}")
+
+    def _check_codec(self, destination: DestinationConfig, entry: Entry | None, spot: Spot) -> None:
+        """One topic of a cluster has one codec: a producer has one for each topic."""
+        place, codec = entry.value if entry else spot, destination.compression
+        if codec is Codec.NONE:
+            self.uncompressed.append((destination.cluster, place))
+        key = (destination.cluster, destination.topic)
+        before, where = self._codecs.setdefault(key, (codec, place))
+        if codec is not before:
+            self.nodes.fault(
+                place,
+                f"compression of topic {shown(destination.topic)} differs from that of another "
+                f"destination{first(where)}: say the same, or give the cluster a second name",
+            )
 
     def _located(self, text: str, entries: Mapping[str, Entry]) -> dict[str, str]:
         """The cluster and the topic that a topic URI stands for. Raises ValueError."""

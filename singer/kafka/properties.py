@@ -53,7 +53,7 @@ DEFAULTS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 #: The level for our own default codec; another codec gets its own default.
-_ZSTD_LEVEL: Final = "1"
+ZSTD_LEVEL: Final = "1"
 
 #: What must hold whatever the user says; the loader refuses the properties beforehand.
 _OURS: Final[Mapping[str, str]] = MappingProxyType({"log.queue": "true"})
@@ -249,7 +249,7 @@ def settings(
         del merged["message.timeout.ms"]
     canonical = {_ALIASES.get(name, name) for name in given}
     if not canonical & {"compression.type", "compression.level"}:
-        merged["compression.level"] = _ZSTD_LEVEL
+        merged["compression.level"] = ZSTD_LEVEL
     for name in canonical:  # a default must not undo what was set under another name
         merged.pop(name, None)
     return {"client.id": client_id, **merged, **given, **_OURS, "bootstrap.servers": bootstrap}

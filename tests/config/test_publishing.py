@@ -6,6 +6,7 @@ import pytest
 
 from singer.base.config import (
     ByteSize,
+    Codec,
     DestinationConfig,
     DestinationStartConfig,
     MaxLagConfig,
@@ -105,9 +106,22 @@ def test_a_stream_of_which_no_destination_is_for_this_host_is_not_read(folder: F
     assert len(config.undrawn) == 2
 
 
+def test_a_topic_has_a_codec_of_its_own(folder: Folder) -> None:
+    assert second(folder, "compression: lz4").compression is Codec.LZ4
+    uncompressed = CONFIG.replace("KEYS", "compression: none")
+    (found,) = folder.problems(uncompressed)
+    assert found.endswith("compression: none needs clusters.canary.allow_uncompressed: <reason>")
+    folder.load(uncompressed.replace("2:9092]", "2:9092], allow_uncompressed: a fast network"))
+
+
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
+        ("compression: br", "compression: must be one of none, gzip, snappy, lz4, zstd, not 'br'"),
+        (
+            "compression: lz4}\n      - {cluster: canary, topic: web.access, name: x",
+            "compression of topic 'web.access' differs from that of another destination, first in",
+        ),
         ("sample: 10", "sample: must be a percentage: 10%, 0.5%, not '10'"),
         ("sample: 101%", "sample: must be at most 100%, not '101%'"),
         ("sample: -1%", "sample: must be a number, not '-1%'"),
