@@ -21,6 +21,7 @@ from bench.framing import costs, framings
 from bench.guarantees import costs as guarantee_costs
 from bench.idle import idle
 from bench.idle_many import idle_many
+from bench.isolation import isolation
 from bench.known import known
 from bench.latency import Schedule, latency
 from bench.many_positions import many_positions
@@ -154,6 +155,11 @@ def faults_of_a_broker(options: argparse.Namespace) -> str:
     return report.faults_table(faults(20.0 * min(1.0, options.scale)))
 
 
+def isolation_of_two(options: argparse.Namespace) -> str:
+    results = isolation(seconds=12.0 * min(1.0, options.scale), pairs=options.pairs)
+    return report.isolation_table(results)
+
+
 def framing_alone(options: argparse.Namespace) -> str:  # noqa: ARG001
     return report.framing_table(framings(), costs())
 
@@ -187,6 +193,7 @@ WORKLOADS: dict[str, Callable[[argparse.Namespace], str]] = {
     "sending": sending,
     "transactions": transactions,
     "faults": faults_of_a_broker,
+    "isolation": isolation_of_two,
     "client": client_library,
     "framing": framing_alone,
     "readers": readers_to_broker,
