@@ -24,6 +24,7 @@ from bench.guarantees import costs as guarantee_costs
 from bench.herd import herd
 from bench.idle import idle
 from bench.idle_many import idle_many
+from bench.isolation import isolation
 from bench.known import known
 from bench.latency import Schedule, latency
 from bench.many_positions import many_positions
@@ -192,6 +193,11 @@ def herd_1000(options: argparse.Namespace) -> str:
     return report.herd_table(results)
 
 
+def isolation_of_two(options: argparse.Namespace) -> str:
+    results = isolation(seconds=12.0 * min(1.0, options.scale), pairs=options.pairs)
+    return report.isolation_table(results)
+
+
 def framing_alone(options: argparse.Namespace) -> str:  # noqa: ARG001
     return report.framing_table(framings(), costs())
 
@@ -228,6 +234,7 @@ WORKLOADS: dict[str, Callable[[argparse.Namespace], str]] = {
     "compare": compared,
     "faults": faults_of_a_broker,
     "herd": herd_1000,
+    "isolation": isolation_of_two,
     "client": client_library,
     "framing": framing_alone,
     "readers": readers_to_broker,

@@ -30,6 +30,8 @@ from bench.guarantees import Cost as GuaranteeCost
 from bench.herd import Herd, Rush
 from bench.idle import Idle
 from bench.idle_many import IdleMany
+from bench.isolation import BYTES_PER_SECOND, LEAST_RATE, MOST_P99_MS, MOST_P99_SHARE, Isolation
+from bench.isolation import FILES as ISOLATED_FILES
 from bench.known import Known
 from bench.latency import Latency, Schedule
 from bench.many_positions import ManyPositions
@@ -232,6 +234,37 @@ def faults_table(faults: Sequence[Fault]) -> str:
         for each in faults
     ]
     return f"{head}\n\n{_table(('the broker', 'MB/s before', 'MB/s during', 'kept'), rows)}"
+
+
+def isolation_table(results: Sequence[Isolation]) -> str:
+    """What the first destination of a stream does while the second has a fault."""
+    head = f"Lines of 150 bytes at a steady {BYTES_PER_SECOND / 1e6:g} MB/s in {ISOLATED_FILES} "
+    head += "files, published to two real brokers, the second behind a proxy. The first one's rate "
+    head += "and latency, from append to acknowledgement, while the second is well and while it has"
+    head += f" a fault: medians of {len(results[0].pairs)} interleaved pairs. To hold: "
+    head += f"{LEAST_RATE:g} of the rate, and a p99 no more than {MOST_P99_SHARE:.0%} or "
+    head += f"{MOST_P99_MS:g} ms above. The first row tells what pairs are worth."
+    both = (False, True)
+    rows = [
+        (
+            each.fault.name,
+            *(f"{each.median(lambda run: run.bytes_per_second, faulty=f) / 1e6:.2f}" for f in both),
+            f"{each.rate:.3f}",
+            *(f"{each.median(lambda run: run.p50_ms, faulty=f):.1f}" for f in both),
+            *(f"{each.median(lambda run: run.p99_ms, faulty=f):.1f}" for f in both),
+            f"{each.p99_more_ms:+.1f}",
+            *(f"{each.median(lambda run: run.core_share, faulty=f) * 100:.0f}" for f in both),
+            "yes" if each.holds else "no",
+        )
+        for each in results
+    ]
+    columns = (
+        "the second is",
+        *("MB/s", "MB/s then", "times"),
+        *("p50 ms", "p50 ms then", "p99 ms", "p99 ms then", "more ms"),
+        *("% of a core", "then", "holds"),
+    )
+    return f"{head}\n\n{_table(columns, rows)}"
 
 
 def framing_table(framings: Sequence[Framing], costs: Sequence[Cost]) -> str:

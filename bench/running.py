@@ -84,11 +84,17 @@ def agent(config: str, work: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextmanager
-def probed(config: str, work: str) -> Iterator[tuple[subprocess.Popen[bytes], Progress]]:
-    """The same agent with an ear for its progress; all of it is read after the context."""
+def probed(
+    config: str, work: str, *, destination: str = "", killed: bool = False
+) -> Iterator[tuple[subprocess.Popen[bytes], Progress]]:
+    """The same agent with an ear for its progress; all of it is read after the context.
+
+    Of one destination only, if given. `killed`: at the end, as it may never come to rest.
+    """
     out = os.path.join(work, "progress")
     progress = Progress(out)
-    with _running([sys.executable, "-m", "bench.probe", config, out], work) as process:
+    command = [sys.executable, "-m", "bench.probe", config, out, destination]
+    with _running(command, work, killed=killed) as process:
         yield process, progress
     progress.read()
 
@@ -130,7 +136,9 @@ def _await(done: Callable[[], bool], deadline_seconds: float, what: Callable[[],
 
 
 @contextmanager
-def _running(command: list[str], work: str) -> Iterator[subprocess.Popen[bytes]]:
+def _running(
+    command: list[str], work: str, *, killed: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
     log = os.path.join(work, "agent.log")
     with open(log, "wb") as log_file:
         process = child.spawn(command, output=log_file)
@@ -142,8 +150,10 @@ def _running(command: list[str], work: str) -> Iterator[subprocess.Popen[bytes]]
             time.sleep(0.01)
         yield process
     finally:
+        if killed:
+            process.kill()
         status = child.end(process, _DRAIN_SECONDS)
-    if status:
+    if status and not killed:
         raise RuntimeError(f"run the agent: status {status}:\n{child.tail(log)}")
 
 

@@ -62,6 +62,7 @@ def agent_config(
     stream: Mapping[str, object] = _NOTHING,
     cluster: Mapping[str, object] = _NOTHING,
     more_streams: Sequence[Mapping[str, object]] = (),
+    more_clusters: Mapping[str, Mapping[str, object]] = _NOTHING,
 ) -> str:
     """Write a configuration of default settings but for these; its path.
 
@@ -70,7 +71,8 @@ def agent_config(
     config = {
         "agent": {"state_dir": os.path.join(work, "state"), "start_spread": "0s", **agent},
         "clusters": {
-            "main": {"bootstrap": bootstrap.split(","), "properties": dict(properties), **cluster}
+            "main": {"bootstrap": bootstrap.split(","), "properties": dict(properties), **cluster},
+            **more_clusters,
         },
         "streams": [
             {"publish": [{"cluster": "main", "topic": TOPIC}], **each}

@@ -42,6 +42,7 @@ from singer.base.events import (
     AgentStopped,
     AgentStopping,
     Emit,
+    HostNotDrawn,
     InternalError,
     LedgerBalance,
     PositionsUnwritten,
@@ -66,6 +67,7 @@ from singer.kafka.embedded import EmbeddedCluster
 from singer.kafka.events import PreflightFailed
 from singer.kafka.headers import Headers
 from singer.kafka.preflight import Level, Need
+from singer.lag import Lag
 from singer.limit import Limit
 from singer.linger import Linger
 from singer.locality.ec2 import Ec2Zone
@@ -208,6 +210,10 @@ class Agent:
                 RegistryRead(
                     path=registry.path, digest=registry.digest, groups=",".join(registry.groups)
                 )
+            )
+        for stream_name, left_out in config.undrawn:
+            self._emit(
+                HostNotDrawn(stream=stream_name, destination=left_out.name, percent=left_out.sample)
             )
         zone = Zone(resolve(agent.locality, emit=self._emit))
         threads = DeviceThreads(self._emit)
@@ -418,6 +424,7 @@ class Agent:
             flush_partial_after_seconds=stream.flush_partial_after,
             quiet_after_seconds=stream.reader.quiet_after,
             once=self._once,
+            lag=None if config.max_lag is None else Lag(config.max_lag, stream.reader),
         )
 
     def _catch_up(self, cluster: str) -> CatchUp | None:
@@ -433,6 +440,8 @@ class Agent:
         cluster = self._clusters[config.cluster]
         if config.create is not None:
             cluster.may_create(topic, config.create)
+        if config.compression is not None:
+            cluster.compress(topic, config.compression.value)
         cluster.published(topic, stream.name, config.name)
         headers = None
         if config.headers:

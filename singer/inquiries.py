@@ -17,7 +17,7 @@ from singer.agenda import Agenda
 from singer.base.backoff import Backoff
 from singer.base.config import Start, StreamConfig
 from singer.base.errors import ReadError, StateError
-from singer.base.events import FileFound, FileGone, ScanFailed
+from singer.base.events import DestinationBegins, FileFound, FileGone, ScanFailed
 from singer.base.ports import PositionStore
 from singer.base.position import Position
 from singer.descriptors import Descriptors
@@ -83,6 +83,7 @@ class Inquiries:
         self.admitting = 0  #: files that are open, and not admitted yet
         self._config = config
         self._destinations = frozenset(destinations)
+        self._starts = {each.name: each.start for each in config.publish if each.start}
         self._services = services
         self._store = store
         self._walker = walker
@@ -278,12 +279,35 @@ class Inquiries:
         if self._first_scan_of is None:
             name, store = self._config.name, self._store
             scans = {d: await store.scanned(name, d) for d in self._destinations}
+            for destination in [d for d, when in scans.items() if when is None]:
+                like = self._model(destination, scans)
+                if scans.get(like) is not None:
+                    rows = await store.copy(name, like, destination)
+                    scans[destination] = scans[like]
+                    self._services.emit(
+                        DestinationBegins(
+                            stream=name, destination=destination, like=like, rows=rows
+                        )
+                    )
             self._first_scan_of = frozenset(d for d, when in scans.items() if when is None)
             seen = [when for when in scans.values() if when is not None]
             self._since_ns = min(seen, default=self._begun_ns)
             if not seen and not self._positions_lost:
                 await self._take_watermarks(self._first_scan_of)
         return self._first_scan_of
+
+    def _model(self, destination: str, scans: Mapping[str, int | None]) -> str:
+        """The destination that a new one begins like: itself, if like no other."""
+        while scans.get(destination) is None and (start := self._starts.get(destination)):
+            if start.like is None:
+                break
+            destination = start.like
+        return destination
+
+    def _begins_at_end(self, destination: str) -> bool:
+        """Whether a destination that is new skips what is there."""
+        start = self._starts.get(self._model(destination, {}))
+        return (self._config.start if start is None else start.at) is Start.END
 
     async def _take_watermarks(self, destinations: frozenset[str]) -> None:
         """Go on where the Java agent stopped, if it was here: its marks become rows of ours."""
@@ -312,8 +336,8 @@ class Inquiries:
         self, question: Question, destinations: Collection[str], homeless: Position | None
     ) -> Inquiry:
         """What is asked of every portion of the suspects."""
-        at_end = self._config.start is Start.END and not self._positions_lost
         assert self._first_scan_of is not None
+        at_end = filter(self._begins_at_end, () if self._positions_lost else self._first_scan_of)
         paths = {suspect.lineage for suspect in question.suspects.values()}
         return Inquiry(
             stream=self._config.name,
@@ -333,7 +357,7 @@ class Inquiries:
             unfinished={},
             rewriting={} if homeless else self._rewriting(paths),
             earlier_boot=await self._earlier_boot(question.rows),
-            at_end=self._first_scan_of if at_end else frozenset(),
+            at_end=frozenset(at_end),
             of_lines=self._config.reader.of_lines,
             now_ns=self.now_ns(),
             open=self._walker.open,

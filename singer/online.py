@@ -44,7 +44,9 @@ def needs(config: Config) -> dict[str, tuple[Need, ...]]:
             topics[topic] = Need(
                 topic=topic,
                 max_record_bytes=max(size, before.max_record_bytes if before else 0),
-                compression=compression(cluster.properties),
+                compression=compression(cluster.properties)
+                if destination.compression is None
+                else destination.compression.value,
                 local=destination.partitioner.local is not None or bool(before and before.local),
                 create=destination.create is not None or bool(before and before.create),
             )

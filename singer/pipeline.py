@@ -20,6 +20,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from math import inf
 from typing import Final, TypeVar
 
@@ -56,6 +57,7 @@ from singer.catch_up import BACKLOG_BYTES
 from singer.files.marks import first_bytes, last_bytes
 from singer.files.openfile import OpenFile
 from singer.files.source import WINDOW_BYTES, Outcome, Source
+from singer.lag import Lag, Landing, landing
 from singer.services import Destination, Services
 from singer.ticket import Refuse, Ticket
 from singer.writers.dead_letters import DeadLetter
@@ -96,6 +98,7 @@ class Pipeline:
         "_epoch",
         "_errors",
         "_errors_until",
+        "_exhausted",
         "_failure",
         "_gone",
         "_grown_at",
@@ -186,6 +189,7 @@ class Pipeline:
         self._largest = 0  # of the sizes seen: a file only grows, or it was truncated
         self._gone = 0  # bytes that were seen behind what is read, and nobody can read any more
         self._written_ns = 0  # when it was last written to, at the last look
+        self._exhausted = False  # an archive, passed over
         self._epoch = 0  # counts rewinds, for whoever awaited meanwhile
         self._in_vain = -1  # where what is held was not sent although nothing came: it has to grow
         self._backoff = Backoff(*_BACKOFF_SECONDS)
@@ -269,6 +273,33 @@ class Pipeline:
             self._task = self._services.spawn(self._run())
         else:
             self._again = True
+
+    def interrupt(self) -> None:
+        """There is something else to do than what it waits for."""
+        task = self._task
+        if task is None or self._stopped:
+            self.wake()
+        else:
+            task.cancel()
+            task.add_done_callback(self._interrupted)
+
+    def _interrupted(self, task: asyncio.Task[None]) -> None:
+        if self._task is task:  # it had not begun, so it did not come to its end either
+            self._task = None
+        self.wake()
+
+    def undelivered(self, size: int) -> int:
+        """Bytes of a file of `size` that were neither acknowledged nor skipped.
+
+        Without an unfinished record at its end. Of an archive nobody knows: until all of it was
+        read, as much as the file has.
+        """
+        if self.at_end or self._exhausted:
+            return sum(t.end - t.start for t in self._tickets if not t.is_passed_over)
+        if self.file.packed is not None:
+            return size
+        skipped = sum(t.end - t.start for t in self._tickets if t.is_passed_over)
+        return max(0, size - self.position.offset - skipped)
 
     async def stop(self) -> None:
         """Read no more; what is under way goes on settling."""
@@ -362,11 +393,21 @@ class Pipeline:
         try:
             while not self._stopped:
                 self._again = False
-                if self.changed or (self._after and self._must_wait()):
+                if self.changed:
                     return
-                if self._retry_at:
-                    retry_at, self._retry_at = self._retry_at, 0.0
+                if self.destination.lag is not None and self.destination.lag.over:
+                    await self._pass_over(self.destination.lag)
+                    return
+                if self._exhausted:
+                    self.finish_reading()
+                    self.at_end = True
+                    return
+                if self._after and self._must_wait():
+                    return
+                if retry_at := self._retry_at:
                     await asyncio.sleep(retry_at - self._services.loop.time())
+                    if self._retry_at == retry_at:  # it may have failed again meanwhile
+                        self._retry_at = 0.0
                 if self._unburied:
                     await self._bury_ahead()
                 if self._failure is not None:
@@ -391,6 +432,56 @@ class Pipeline:
             self._task = None
             if self._again:
                 self.wake()
+
+    async def _pass_over(self, lag: Lag) -> None:
+        """Skip what is there and was not sent, behind what was, which goes on settling."""
+        if self._failure is not None:
+            self._rewind_when_quiet()  # the read that it may have waited for was interrupted
+        elif self.file.packed is not None:
+            self._pass_over_archive()
+        elif await self._is_the_same():
+            file, start, epoch = self.file, self._source.offset, self._epoch
+            final, other = file.final_since is not None, lag.others.get(file.key)
+            where = partial(landing, file.fd, start, lag=lag, final=final, other=other)
+            try:
+                to = await self._in_thread(where)
+            except (OSError, ReadError) as error:
+                self._read_failed(error)
+                return
+            if to is not None and self._failure is None and epoch == self._epoch:
+                self._skip_to(to)
+
+    def _skip_to(self, to: Landing) -> None:
+        self._unread()
+        source, account = self._source, self.destination.account
+        span = to.end - source.offset
+        account.read += span
+        account.in_flight += span
+        last = self._tickets[-1] if self._tickets else None
+        if last is not None and last.is_passed_over and last.burial is None:
+            last.extend(to)
+        else:
+            sent_at = self._services.clock.monotonic()
+            ticket = Ticket.passing_over(source.offset, to, cost=_TICKET_BYTES, sent_at=sent_at)
+            charge((self._ceiling,), ticket.cost)
+            self._tickets.append(ticket)
+        source.reset(to.end, to.tail)
+        self._resume = to.resume
+        self._largest = max(self._largest, to.end)
+        self._collect()
+
+    async def _is_the_same(self) -> bool:
+        """Whether the file is what was read of it; False also if that cannot be told now."""
+        await self._read(0)
+        self._services.turns.end(self._share)
+        return not self.changed and self._failure is None
+
+    def _pass_over_archive(self) -> None:
+        """Skip the rest of a compressed file; how much that is nobody knows."""
+        if not self._tickets and not self._exhausted:
+            self._unread()
+            self._exhausted = True
+            self._close_archive()
 
     def _must_wait(self) -> bool:
         """Whether an older file of the path is still to be read to its end."""
@@ -688,10 +779,14 @@ class Pipeline:
                         cause=self._source.fault,
                     )
                 )
-            now_ns = self._services.clock.now_ns()
-            self.position = replace(self.position, resume=READ_TO_END, updated_ns=now_ns)
-            self.destination.committer.advance(self.position)
+            self._close_archive()
         self.finish_reading()
+
+    def _close_archive(self) -> None:
+        """Let the row say that nothing of a compressed file is left to read."""
+        now_ns = self._services.clock.now_ns()
+        self.position = replace(self.position, resume=READ_TO_END, updated_ns=now_ns)
+        self.destination.committer.advance(self.position)
 
     def _may_hand_on(self) -> bool:
         """Whether a final file was read to its end, and younger ones still wait for it."""
@@ -1016,7 +1111,9 @@ class Pipeline:
             for each in (*self._tickets, ticket):
                 head += each.window[: FINGERPRINT_BYTES - len(head)].tobytes()
             fingerprint = Mark.of(head)
-        tail = Source.tail_after(ticket.window, ticket.tail_before, len(ticket.window))
+        tail = ticket.tail or Source.tail_after(
+            ticket.window, ticket.tail_before, len(ticket.window)
+        )
         now_ns = self._services.clock.now_ns()
         return self.position.moved(ticket.end, Mark.of(tail), ticket.resume, fingerprint, now_ns)
 

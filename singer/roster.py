@@ -52,6 +52,12 @@ class Tracked:
         since = [pipeline.idle_since for pipeline in self.pipelines.values()]
         return max([self.file.opened_at, self.file.final_since or 0.0, *since])
 
+    def state(self) -> tuple[int, int]:
+        """Its size and when it was last written to (ns); of a remote file as of the last look."""
+        if self.file.remote:
+            return self.stat.size, self.stat.mtime_ns
+        return self.file.state()
+
     def wake(self) -> None:
         """There may be something to do."""
         for pipeline in self.pipelines.values():

@@ -18,6 +18,7 @@ from singer.budget import Ceiling
 from singer.catch_up import CatchUp
 from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
+from singer.lag import Lag
 from singer.limit import Limit
 from singer.linger import Linger
 from singer.outlets import Outlet
@@ -57,6 +58,7 @@ class Destination:
     flush_partial_after_seconds: float | None
     quiet_after_seconds: float | None  #: the reader's own
     once: bool  #: deliver what is there; wait for no grace period
+    lag: Lag | None = None  #: of a shadow that may skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

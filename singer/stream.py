@@ -35,6 +35,7 @@ from singer.pipeline import Pipeline
 from singer.rewrites import Rewrites
 from singer.roster import Roster, Tracked
 from singer.services import Destination, Services
+from singer.shadows import Shadows
 from singer.surroundings import Surroundings
 
 #: First and longest wait before looking again whether files that wait can be opened. It takes a
@@ -118,6 +119,7 @@ class Stream:
             taking_stock=self._taking_stock,
             scanned=self.scanned,
         )
+        self._shadows = Shadows(destinations, services, self._open)
         descriptors.add(self)
 
     # --- what the agent asks ----------------------------------------------------------------
@@ -155,10 +157,12 @@ class Stream:
     def start(self) -> None:
         """Begin to look for files."""
         self._lookout.start()
+        self._shadows.start()
 
     async def stop(self) -> None:
         """Read no more: no new files, no new bytes. What is under way goes on settling."""
         self._rewrites.close()
+        self._shadows.stop()
         if self._room_timer is not None:
             self._room_timer.cancel()
         await self._lookout.stop()
@@ -208,7 +212,7 @@ class Stream:
         for key, tracked in self._open.items():
             if tracked.file.deleted and not tracked.rewriting:
                 # Who writes to it still is not seen by looking at directories.
-                size = tracked.stat.size if tracked.file.remote else tracked.file.size()
+                size, _ = tracked.state()
                 yield Deleted(
                     since=tracked.file.final_since or 0.0,
                     nbytes=size,
@@ -439,7 +443,7 @@ class Stream:
     def _give_up(self, key: Key) -> None:
         """Close a deleted file whatever is left of it: a ceiling was reached."""
         tracked = self._open[key]
-        size = tracked.stat.size if tracked.file.remote else tracked.file.size()
+        size, _ = tracked.state()
         unread = max((p.give_up(size) for p in tracked.pipelines.values()), default=0)
         self._services.emit(
             FileGivenUp(stream=self.config.name, path=tracked.file.path, unread=unread)

@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numpy as np
 
 from singer.base.batch import Bytes, RecordBatch
 from singer.base.ports import BadRange, Disposal, Receipt, Rejection
 from singer.budget import Ceiling
+from singer.lag import REASON, Landing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,11 @@ class Ticket:
     disposed: int = 0  # bytes dead-lettered or skipped
     skipped: int = 0  # of those
 
+    @property
+    def is_passed_over(self) -> bool:
+        """Whether nothing of it was read, for a shadow that lags."""
+        return not len(self.batch) and any(bad.reason == REASON for bad in self.bad)
+
     def extent(self, row: int) -> tuple[int, int]:
         """(end, length) of the source bytes of one row, terminator included."""
         end = int(self.batch.ends[row])
@@ -63,6 +72,37 @@ class Ticket:
         begin = int(self.batch.ends[row - 1]) if row else self.start
         bad = sum(bad.end - bad.start for bad in self.bad if begin <= bad.start < end)
         return end, end - begin - bad
+
+    @classmethod
+    def passing_over(cls, start: int, to: Landing, *, cost: int, sent_at: float) -> Self:
+        """What a shadow that lags skips."""
+        nothing = np.empty(0, np.int64)
+        return cls(
+            start=start,
+            end=to.end,
+            window=np.frombuffer(to.head, np.uint8),
+            tail_before=b"",
+            tail=to.tail,
+            resume=to.resume,
+            batch=RecordBatch(
+                buffer=np.empty(0, np.uint8),
+                starts=nothing,
+                lengths=np.empty(0, np.int32),
+                ends=nothing,
+                span=(start, to.end),
+            ),
+            bad=(BadRange(start=start, end=to.end, reason=REASON, disposal=Disposal.SKIP),),
+            cost=cost,
+            shared=(),
+            sent_at=sent_at,
+        )
+
+    def extend(self, to: Landing) -> None:
+        """Skip more, behind what is skipped."""
+        self.end, self.tail, self.resume = to.end, to.tail, to.resume
+        self.window = np.concatenate((self.window, np.frombuffer(to.head, np.uint8)))
+        self.batch = replace(self.batch, span=(self.start, to.end))
+        self.bad = (replace(self.bad[0], end=to.end),)
 
     def refuse(self) -> tuple[list[Refuse], Counter[str]]:
         """What is to be dead-lettered, and the bytes skipped by rule per reason."""

@@ -15,6 +15,8 @@ from typing import Final, NewType, Self
 
 Seconds = NewType("Seconds", float)
 ByteSize = NewType("ByteSize", int)
+#: Of a hundred.
+Percent = NewType("Percent", float)
 #: A file system path; relative ones are resolved against the directory of the file that says so.
 Path = NewType("Path", str)
 #: A glob over absolute paths: `*`, `?`, `[...]`, `**`, `{a,b}`.
@@ -353,6 +355,38 @@ class HeadersConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MaxLagConfig:
+    """How far a shadow may be behind; `1GiB` is short for `{bytes: 1GiB}`, `15m` for `{age: 15m}`.
+
+    Then it skips what is there, counted; see double-publishing.md.
+    """
+
+    bytes: ByteSize | None = None  #: of all files of the stream together, not delivered
+    age: Seconds | None = None  #: since the oldest byte was written that is not delivered
+
+
+class Codec(Enum):
+    """How batches are compressed."""
+
+    NONE = "none"  #: not at all: the cluster has to say why, with `allow_uncompressed`
+    GZIP = "gzip"
+    SNAPPY = "snappy"
+    LZ4 = "lz4"
+    ZSTD = "zstd"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationStartConfig:
+    """Where a destination begins that is new; `end` is short for `{at: end}`. One of these.
+
+    One that was there before goes on where it was.
+    """
+
+    at: Start | None = None  #: in files that exist then: beginning | end
+    like: str | None = None  #: the name of another, where that is then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationConfig:
     """One entry of a stream's `publish`: where the records go, with a position of its own."""
 
@@ -361,8 +395,12 @@ class DestinationConfig:
     topic: str  #: the Kafka topic; or a topic URI, which names the cluster too
     create: CreateConfig | None = None  #: make the topic if absent: true | false | a mapping
     shadow: bool = False  #: a second copy, that never delays a primary
+    sample: Percent = Percent(100.0)  #: of the hosts: by its name, so the same name draws the same
+    start: DestinationStartConfig | None = None  #: if it is new; null: as the stream's `start`
+    max_lag: MaxLagConfig | None = None  #: of a shadow; null: it never skips anything
     audit: bool = True  #: it is audited, if the cluster says how
     partitioner: PartitionerConfig = field(default_factory=PartitionerConfig)  #: see below
+    compression: Codec | None = None  #: of its topic; null: as the cluster's `compression.type`
     headers: HeadersConfig = field(default_factory=HeadersConfig)  #: none, as they cost; see below
 
 
@@ -654,3 +692,5 @@ class Config:
     clusters: Mapping[str, ClusterConfig]  #: the Kafka clusters by name
     streams: tuple[StreamConfig, ...]  #: what is read, and where it goes
     registry: RegistryConfig | None = None  #: where clusters and properties came from as well
+    #: The destinations, by stream, that this host is not drawn for: they are not in `streams`.
+    undrawn: tuple[tuple[str, DestinationConfig], ...] = ()

@@ -269,6 +269,60 @@ class RecordDeadLettered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowLags(Event):
+    """A shadow is further behind than `max_lag`: it skips what is there."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+    stream: str
+    destination: str
+    nbytes: int
+
+    def message(self) -> str:
+        """What becomes of it."""
+        return (
+            f"stream {self.stream}: shadow {self.destination} is {self.nbytes} bytes behind, which "
+            "is more than its max_lag: it skips to the end of what is there, as skipped{lag}, once "
+            "what it was sent is settled"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """How often that began."""
+        return (Count("lag_episodes_total", 1, _labels(self.stream, self.destination)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowSkipped(Event):
+    """A shadow that lags skipped some more bytes, for good."""
+
+    severity: ClassVar[Severity] = Severity.DEBUG
+    stream: str
+    destination: str
+    nbytes: int
+
+    def counts(self) -> tuple[Count, ...]:
+        """Bytes."""
+        return (
+            Count("lag_skipped_bytes_total", self.nbytes, _labels(self.stream, self.destination)),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowGoesOn(Event):
+    """A shadow that lagged is at the end of what is there, and is sent what comes."""
+
+    stream: str
+    destination: str
+    nbytes: int
+
+    def message(self) -> str:
+        """What it cost."""
+        return (
+            f"stream {self.stream}: shadow {self.destination} goes on at the end of what is there; "
+            f"it skipped {self.nbytes} bytes"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommitHeldUp(Event):
     """Dead letters cannot be written, so the position behind them cannot move: nothing is lost."""
 
@@ -305,6 +359,23 @@ class FileFound(Event):
     def counts(self) -> tuple[Count, ...]:
         """Files."""
         return (Count("files_found_total", 1, _labels(self.stream, self.destination)),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationBegins(Event):
+    """A destination that is new begins where another one is."""
+
+    stream: str
+    destination: str
+    like: str
+    rows: int
+
+    def message(self) -> str:
+        """Where that is."""
+        return (
+            f"stream {self.stream}: {self.destination} is new and begins where {self.like} is, "
+            f"in {self.rows} files"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -703,6 +774,23 @@ class DecidersUnreadable(Event):
     def message(self) -> str:
         """The cause, and what holds meanwhile."""
         return f"decider file {self.path}: {self.cause}: mend it; what was in force before is"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostNotDrawn(Event):
+    """A destination is for a share of the hosts, and not for this one."""
+
+    rate_limited: ClassVar[bool] = False
+    stream: str
+    destination: str
+    percent: float
+
+    def message(self) -> str:
+        """Which share."""
+        return (
+            f"stream {self.stream}: {self.destination} is for {self.percent:g} % of the hosts, and "
+            "not for this one"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

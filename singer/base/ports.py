@@ -340,6 +340,12 @@ class PositionStore(Committer, Protocol):
         """Delete rows."""
         ...
 
+    async def copy(self, stream: str, destination: str, to: str) -> int:
+        """Let `to`, of which there are no rows and no scan that count, know all that `destination`
+        knows, its first scan as well; *synced to disk* when this returns. How many rows that is.
+        """
+        ...
+
     async def scanned(self, stream: str, destination: str) -> int | None:
         """When (wall clock ns) the first scan of this destination of a stream was recorded."""
         ...

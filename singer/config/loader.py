@@ -87,13 +87,16 @@ class _Loading:
             raise ConfigError(
                 tuple(sorted(problems, key=lambda each: (order[each.file], each.line, each.column)))
             )
+        host = self._agent.id or host_id()
         if self._agent.registry is not None:
-            self._apply_registry(self._agent.registry)
+            self._apply_registry(self._agent.registry, host)
+        streams, undrawn = registry.draw(self._streams, host)
         config = Config(
             agent=self._agent,
             clusters=MappingProxyType(self._clusters),
-            streams=tuple(self._streams),
+            streams=streams,
             registry=self._registry,
+            undrawn=undrawn,
         )
         return Loaded(config=config, warnings=self._warnings(), files=tuple(self._files))
 
@@ -143,9 +146,8 @@ class _Loading:
             self._platform = registry.read_properties(self._notations, entries["properties"].value)
         self._contents({"clusters": entries["clusters"]} if "clusters" in entries else {})
 
-    def _apply_registry(self, path: str) -> None:
+    def _apply_registry(self, path: str, host: str) -> None:
         """The platform's properties below those of each cluster."""
-        host = self._agent.id or host_id()
         laid, groups = registry.apply(self._clusters, self._platform, host)
         for name, properties in laid.items():
             self._clusters[name] = replace(self._clusters[name], properties=properties)
@@ -215,6 +217,10 @@ class _Loading:
                 self._nodes.fault(
                     spot, f"{shown(topic)} is the audit topic of cluster {name}: use another"
                 )
+        for name, spot in self._notations.uncompressed:
+            cluster = self._clusters.get(name)
+            if cluster is not None and cluster.allow_uncompressed is None:
+                self._nodes.fault(spot, f"none needs clusters.{name}.allow_uncompressed: <reason>")
         if not self._streams and not self._nodes.problems:
             self._nodes.problems.append(
                 Problem(

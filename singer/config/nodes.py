@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from singer.base.config import ByteSize, Glob, Path, Seconds
+from singer.base.config import ByteSize, Glob, Path, Percent, Seconds
 from singer.base.errors import Problem
 from singer.base.suggestion import suggestion
 from singer.config import scalars
@@ -231,6 +231,7 @@ SCALARS: Final[Mapping[Any, Callable[[str], object]]] = MappingProxyType(
         Glob: lambda text: text,
         Seconds: scalars.duration,
         ByteSize: scalars.size,
+        Percent: scalars.percent,
         bool: scalars.boolean,
         int: scalars.integer,
         float: scalars.number,

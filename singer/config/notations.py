@@ -20,9 +20,11 @@ from singer.base.config import (
     AgentConfig,
     AuditConfig,
     ClusterConfig,
+    Codec,
     ContainerReaderConfig,
     CreateConfig,
     DestinationConfig,
+    DestinationStartConfig,
     EmbeddedConfig,
     EnvelopeConfig,
     FramesReaderConfig,
@@ -32,6 +34,7 @@ from singer.base.config import (
     LimitConfig,
     LingerConfig,
     LocalConfig,
+    MaxLagConfig,
     MultilineReaderConfig,
     Ordering,
     PartitionerConfig,
@@ -51,6 +54,7 @@ from singer.base.config import (
     ThriftReaderConfig,
     TransformConfig,
 )
+from singer.base.suggestion import suggestion
 from singer.config import rules
 from singer.config.document import Spot
 from singer.config.nodes import INVALID, SCALARS, Check, Entry, Invalid, Nodes, is_null, shown
@@ -87,7 +91,7 @@ class Notations:
 
     `references` are the cluster names that destinations use, `stream_names` those of streams,
     `uris` the clusters of prefixes of topic URIs, `topics` what is published to: cluster, topic;
-    `headed` is where headers are asked for.
+    `headed` is where headers are asked for, `uncompressed` where no compression is: cluster, place.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -95,6 +99,8 @@ class Notations:
         self.stream_names: dict[str, Spot] = {}
         self.uris: dict[tuple[str, ...], str] = {}
         self.headed: list[Spot] = []
+        self.uncompressed: list[tuple[str, Spot]] = []
+        self._codecs: dict[tuple[str, str], tuple[Codec | None, Spot]] = {}
         self.topics: list[tuple[str, str, Spot]] = []
         checks: dict[tuple[type, str], Check] = {key: _within(*key) for key in rules.LIMITS}
         checks |= {
@@ -129,6 +135,8 @@ class Notations:
                 CreateConfig: lambda spot: self._optional(CreateConfig, spot),
                 LocalConfig: lambda spot: self._optional(LocalConfig, spot),
                 HeadersConfig: self._headers,
+                MaxLagConfig: self._max_lag,
+                DestinationStartConfig: self._start,
                 TransformConfig: self._transform,
                 PatternConfig: lambda spot: self._short(PatternConfig, "pattern", spot),
                 RedactConfig: self._redact,
@@ -295,11 +303,31 @@ class Notations:
                 return self.nodes.fault(entries["topic"].value, f"{error}, not {shown(topic)}")
             del entries["topic"]
         destination = self.nodes.fill(DestinationConfig, spot, entries, **given)
-        if destination is not INVALID:
-            self.topics.append((destination.cluster, destination.topic, spot))
-        if destination is INVALID or destination.name:
+        if destination is INVALID:
+            return INVALID
+        self.topics.append((destination.cluster, destination.topic, spot))
+        self._check_codec(destination, entries.get("compression"), spot)
+        if destination.max_lag and not destination.shadow:
+            self.nodes.fault(
+                entries["max_lag"].key, "lets it skip what it has not sent: only with shadow: true"
+            )
+        if destination.name:
             return destination
         return replace(destination, name=f"{destination.cluster}/{destination.topic}")
+
+    def _check_codec(self, destination: DestinationConfig, entry: Entry | None, spot: Spot) -> None:
+        """One topic of a cluster has one codec: a producer has one for each topic."""
+        place, codec = entry.value if entry else spot, destination.compression
+        if codec is Codec.NONE:
+            self.uncompressed.append((destination.cluster, place))
+        key = (destination.cluster, destination.topic)
+        before, where = self._codecs.setdefault(key, (codec, place))
+        if codec is not before:
+            self.nodes.fault(
+                place,
+                f"compression of topic {shown(destination.topic)} differs from that of another "
+                f"destination{first(where)}: say the same, or give the cluster a second name",
+            )
 
     def _located(self, text: str, entries: Mapping[str, Entry]) -> dict[str, str]:
         """The cluster and the topic that a topic URI stands for. Raises ValueError."""
@@ -353,6 +381,21 @@ class Notations:
         if headers is not INVALID and headers:
             self.headed.append(spot)
         return headers
+
+    def _start(self, spot: Spot) -> Any:
+        start = self._short(DestinationStartConfig, "at", spot)
+        if start is not INVALID and (start.at is None) is (start.like is None):
+            return self.nodes.fault(spot, "must be beginning, end, or {like: another destination}")
+        return start
+
+    def _max_lag(self, spot: Spot) -> Any:
+        """A size is short for `{bytes: …}`, a duration for `{age: …}`."""
+        text = self.nodes.text(spot) if isinstance(spot.node, yaml.ScalarNode) else ""
+        of_time = isinstance(text, str) and text.endswith(("s", "m", "h", "d"))
+        max_lag = self._short(MaxLagConfig, "age" if of_time else "bytes", spot)
+        if max_lag is not INVALID and max_lag.bytes is max_lag.age is None:
+            return self.nodes.fault(spot, "says how far: bytes, as 1GiB, or age, as 15m, or both")
+        return max_lag
 
     def _check_static(self, static: Mapping[str, str], spot: Spot) -> None:
         for name in static:
@@ -444,6 +487,20 @@ class Notations:
                     f"duplicate destination {shown(destination.name)}: give one of them a name:",
                 )
             seen.add(destination.name)
+        likes = {d.name: d.start.like for d in destinations if d.start and d.start.like}
+        for index, destination in enumerate(destinations):
+            if destination.name not in likes:
+                continue
+            place = spot.child(spot.node.value[index], index)
+            like, passed = likes[destination.name], {destination.name}
+            if like not in seen:
+                hint = suggestion(like, seen - passed)
+                self.nodes.fault(place, f"start: there is no destination {shown(like)} here{hint}")
+            while like in likes and like not in passed:
+                passed.add(like)
+                like = likes[like]
+            if like in passed:
+                self.nodes.fault(place, "start: is like itself: say beginning or end")
 
     def _refer(self, cluster: str, spot: Spot) -> None:
         self.references.append((cluster, spot))

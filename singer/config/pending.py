@@ -16,7 +16,6 @@ from singer.base.config import (
     AgentConfig,
     ClusterConfig,
     Config,
-    DestinationConfig,
 )
 
 
@@ -44,8 +43,5 @@ PENDING: Final[Mapping[type, Mapping[str, Pending]]] = MappingProxyType(
             "admin_socket": Pending(meaning="socket for `singer status` and others"),
         },
         ClusterConfig: {},
-        DestinationConfig: {
-            "max_lag": Pending(meaning="how far a shadow may fall behind before it skips"),
-        },
     }
 )

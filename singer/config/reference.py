@@ -27,6 +27,7 @@ from singer.base.config import (
     CreateConfig,
     DeadLetterConfig,
     DestinationConfig,
+    DestinationStartConfig,
     EmbeddedConfig,
     EnvelopeConfig,
     FramesReaderConfig,
@@ -35,12 +36,14 @@ from singer.base.config import (
     LimitConfig,
     LingerConfig,
     LocalConfig,
+    MaxLagConfig,
     MskIamConfig,
     MultilineReaderConfig,
     OAuthConfig,
     PartitionerConfig,
     Path,
     PatternConfig,
+    Percent,
     PlatformConfig,
     PrefixConfig,
     ProtobufReaderConfig,
@@ -94,6 +97,7 @@ include: [conf.d/*.yaml]
 | text | as it stands: `yes`, `0123` and `1:30` stay what they are |
 | duration | a number with its unit: `500ms`, `30s`, `5m`, `2h`, `30d` |
 | size | bytes: `4096`, `64MiB` (2^20), `1GB` (10^9) |
+| percentage | a number with `%`: `10%`, `0.5%` |
 | boolean | `true` or `false`, nothing else |
 | path | absolute, or relative to the file that says it |
 | glob | an absolute path with `*`, `?`, `[…]`, `**` (any depth) and `{a,b}` |
@@ -134,6 +138,8 @@ _SECTIONS: Final[tuple[tuple[str, type], ...]] = (
     ("streams[].linger", LingerConfig),
     ("streams[].publish[]", DestinationConfig),
     ("streams[].publish[].create", CreateConfig),
+    ("streams[].publish[].start", DestinationStartConfig),
+    ("streams[].publish[].max_lag", MaxLagConfig),
     ("streams[].publish[].partitioner", PartitionerConfig),
     ("streams[].publish[].partitioner.local", LocalConfig),
     ("streams[].publish[].headers", HeadersConfig),
@@ -228,6 +234,7 @@ def _type(kind: Any) -> str:
         Regex: "pattern",
         Seconds: "duration",
         ByteSize: "size",
+        Percent: "percentage",
     }
     if kind in names:
         return names[kind]

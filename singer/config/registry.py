@@ -7,11 +7,18 @@ configuration. Read when the configuration is loaded.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from singer.base.config import ClusterConfig, PlatformConfig, RegistryConfig
+from singer.base.config import (
+    ClusterConfig,
+    DestinationConfig,
+    PlatformConfig,
+    RegistryConfig,
+    StreamConfig,
+)
 from singer.base.smallfile import read_small_file
 from singer.config.document import Spot
 from singer.config.nodes import INVALID, Entry
@@ -50,12 +57,12 @@ def read_properties(notations: Notations, spot: Spot) -> tuple[PlatformConfig, .
     return tuple(groups)
 
 
-def is_drawn(host: str, group: PlatformConfig) -> bool:
-    """Whether a group is for this host: always the same, and for more hosts as the percentage
-    grows. Each group draws other hosts.
+def is_drawn(host: str, name: str, percent: float) -> bool:
+    """Whether what has this name is for this host: always the same, and for more hosts as the
+    percentage grows. Each name draws other hosts.
     """
-    digest = hashlib.sha256(f"{group.name}\0{host}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % _DRAWS < group.percent * (_DRAWS / 100)
+    digest = hashlib.sha256(f"{name}\0{host}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % _DRAWS < percent * (_DRAWS / 100)
 
 
 def apply(
@@ -65,7 +72,7 @@ def apply(
 
     Of groups that say the same property the later one holds. Embedded clusters have their own.
     """
-    mine = [group for group in groups if is_drawn(host, group)]
+    mine = [group for group in groups if is_drawn(host, group.name, group.percent)]
     platform: dict[str, str] = {}
     for group in mine:
         platform = properties.overlaid(platform, group.properties)
@@ -75,6 +82,22 @@ def apply(
         if not cluster.is_embedded
     }
     return laid, tuple(group.name for group in mine)
+
+
+def draw(
+    streams: Iterable[StreamConfig], host: str
+) -> tuple[tuple[StreamConfig, ...], tuple[tuple[str, DestinationConfig], ...]]:
+    """The streams with the destinations that are for `host`, and the others by stream.
+
+    A stream of which none is for it is not read at all.
+    """
+    drawn, undrawn = [], []
+    for stream in streams:
+        ours = tuple(d for d in stream.publish if is_drawn(host, d.name, d.sample))
+        undrawn += [(stream.name, each) for each in stream.publish if each not in ours]
+        if ours:
+            drawn.append(replace(stream, publish=ours))
+    return tuple(drawn), tuple(undrawn)
 
 
 def registry(path: str, groups: tuple[str, ...]) -> RegistryConfig:

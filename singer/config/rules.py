@@ -24,6 +24,7 @@ from singer.base.config import (
     LimitConfig,
     LingerConfig,
     LocalConfig,
+    MaxLagConfig,
     MultilineReaderConfig,
     OAuthConfig,
     PartitionerConfig,
@@ -69,6 +70,9 @@ LIMITS: Final[Mapping[tuple[type, str], tuple[str | None, str | None]]] = Mappin
         (CreateConfig, "replication_factor"): ("1", "100"),
         (PlatformConfig, "percent"): ("0", "100"),
         (LocalConfig, "max_share"): ("1", None),
+        # A destination that is well has some of this under way.
+        (MaxLagConfig, "bytes"): ("1MiB", None),
+        (MaxLagConfig, "age"): ("5s", None),
         # librdkafka's message.max.bytes ends here, and a batch holds lengths as 32 bits.
         (TextReaderConfig, "max_record"): ("1", "1000000000"),
         (MultilineReaderConfig, "max_record"): ("1", "1000000000"),

@@ -11,7 +11,7 @@ import re
 from types import MappingProxyType
 from typing import Final
 
-from singer.base.config import ByteSize, Seconds
+from singer.base.config import ByteSize, Percent, Seconds
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _UNIT_SECONDS: Final = MappingProxyType(
@@ -83,6 +83,16 @@ def number(text: str) -> float:
     if re.fullmatch(r"[0-9]{1,18}(?:\.[0-9]{1,18})?", text) is None:
         raise ValueError("must be a number")
     return float(text)
+
+
+def percent(text: str) -> Percent:
+    """`10%`, `0.5%`."""
+    if not text.endswith("%"):
+        raise ValueError("must be a percentage: 10%, 0.5%")
+    share = number(text[:-1])
+    if share > 100:
+        raise ValueError("must be at most 100%")
+    return Percent(share)
 
 
 def format_duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 
 import yaml
 
-from singer.base.config import ByteSize, ClusterConfig, Config, Seconds, Secret
+from singer.base.config import ByteSize, ClusterConfig, Config, Percent, Seconds, Secret
 from singer.config import scalars
 
 
@@ -38,6 +38,8 @@ def scalar(value: Any, kind: Any) -> Any:
         return scalars.format_duration(value)
     if value is not None and kind in (ByteSize, ByteSize | None):
         return scalars.format_size(value)
+    if kind is Percent:
+        return f"{value:g}%"
     return value
 
 

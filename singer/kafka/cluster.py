@@ -156,6 +156,7 @@ class KafkaCluster:
             answered=self.alive,
             create=embedded.create_topic if embedded is not None else None,
         )
+        self._codecs: dict[str, str] = {}
         self._publishers: dict[str, tuple[tuple[str, str], ...]] = {}
         self._up: bool | None = None
         self._cause = _NO_ANSWER
@@ -300,6 +301,10 @@ class KafkaCluster:
     def may_create(self, topic: str, how: CreateConfig) -> None:
         """The topic is created where it is absent; others never are."""
         self._topologies.may_create(topic, how)
+
+    def compress(self, topic: str, codec: str) -> None:
+        """What is sent to the topic is compressed so; to be said before anything is."""
+        self._codecs.setdefault(topic, codec)
 
     async def preflight(self, needs: tuple[Need, ...]) -> tuple[Finding, ...]:
         """What is not as these topics need it. Raises DeliveryError without an answer."""
@@ -591,7 +596,8 @@ class KafkaCluster:
             self._in_use = await in_thread("singer-kafka-files", self._credentials.fingerprint)
             read = await in_thread("singer-kafka-files", self._credentials.read)
             self._settings = {**read, "bootstrap.servers": self._bootstrap}
-        return ColumnarProducer(self._settings, self, isolates=self._keeper is None)
+        isolates = self._keeper is None
+        return ColumnarProducer(self._settings, self, isolates=isolates, codecs=self._codecs)
 
     async def _end(self, producer: ColumnarProducer) -> None:
         if not await producer.close(_CLOSE_SECONDS):

@@ -16,9 +16,10 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeVar
 
-from singer.base.errors import ClusterError, DeliveryError, InputError
+from singer.base.errors import ClusterError, DeliveryError, InputError, InvariantError
 from singer.kafka import errors, properties, security
 from singer.kafka import librdkafka as rd
 from singer.kafka.threads import in_thread
@@ -89,8 +90,14 @@ class Handle:
     """A producer instance of librdkafka."""
 
     def __init__(
-        self, settings: Mapping[str, str], listener: Listener, loop: asyncio.AbstractEventLoop
+        self,
+        settings: Mapping[str, str],
+        listener: Listener,
+        loop: asyncio.AbstractEventLoop,
+        codecs: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """`codecs` are, by topic, those that are not the settings'."""
+        self._codecs = codecs
         self._listener = listener
         self._loop = loop
         self._topics: dict[str, int] = {}
@@ -118,7 +125,9 @@ class Handle:
         """The `rd_kafka_topic_t *` of a topic."""
         pointer = self._topics.get(name)
         if pointer is None:
-            pointer = self._topics[name] = rd.topic_new(self.pointer, name.encode(), None)
+            codec = self._codecs.get(name)
+            conf = None if codec is None else _topic_conf(self.pointer, codec)
+            pointer = self._topics[name] = rd.topic_new(self.pointer, name.encode(), conf)
         return pointer
 
     def add_brokers(self, addresses: str) -> None:
@@ -373,6 +382,20 @@ class Handle:
 
 #: Handles, and the memory they read, that could not be ended: freed with the process.
 _LEFT_BEHIND: Final[list[object]] = []
+
+
+def _topic_conf(pointer: int, codec: str) -> int:
+    """A `rd_kafka_topic_conf_t` of a handle's own settings but for the codec; `topic_new` takes it.
+
+    The level of the handle's codec is none of another's.
+    """
+    conf: int = rd.default_topic_conf_dup(pointer)
+    level = properties.ZSTD_LEVEL if codec == "zstd" else "-1"
+    for name, value in (("compression.type", codec), ("compression.level", level)):
+        text = rd.error_text()
+        if rd.topic_conf_set(conf, name.encode(), value.encode(), text, rd.ERRSTR_BYTES):
+            raise InvariantError(f"set {name} of a topic to {value}: {_text(text.value)}")
+    return conf
 
 
 def _eventfd() -> int:

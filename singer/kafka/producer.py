@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 from collections import Counter
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, Protocol
 
 import numpy as np
@@ -112,11 +113,20 @@ class Owner(Protocol):
 class ColumnarProducer:
     """Sends batches; every receipt is settled exactly once."""
 
-    def __init__(self, settings: Mapping[str, str], owner: Owner, *, isolates: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str],
+        owner: Owner,
+        *,
+        isolates: bool = True,
+        codecs: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """`isolates`: records of a refused request go one by one; else their batch fails with a
-        RefusedError. Raises InputError where librdkafka does not take the settings.
+        RefusedError. `codecs` are, by topic, those that are not the settings'; more may come.
+        Raises InputError where librdkafka does not take the settings.
         """
         self._isolates = isolates
+        self.codecs = codecs
         self._settings = settings
         self._owner = owner
         self._loop = asyncio.get_running_loop()
@@ -383,7 +393,7 @@ class _Channel:
         self._retries = RetryMeter()
         self._connections = ConnectionMeter()
         self._make_room(_FIRST_ROWS)
-        self.handle = Handle(settings, self, loop)
+        self.handle = Handle(settings, self, loop, producer.codecs)
 
     # --- records in -------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ DEFAULTS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 #: The level for our own default codec; another codec gets its own default.
-_ZSTD_LEVEL: Final = "1"
+ZSTD_LEVEL: Final = "1"
 
 #: What must hold whatever the user says; the loader refuses the properties beforehand.
 _OURS: Final[Mapping[str, str]] = MappingProxyType({"log.queue": "true"})
@@ -253,7 +253,7 @@ def settings(
         del merged["message.timeout.ms"]
     canonical = {_ALIASES.get(name, name) for name in given}
     if not canonical & {"compression.type", "compression.level"}:
-        merged["compression.level"] = _ZSTD_LEVEL
+        merged["compression.level"] = ZSTD_LEVEL
     if "reconnect.backoff.max.ms" in canonical:  # it must not be below the least
         merged.pop("reconnect.backoff.ms")
     for name in canonical:  # a default must not undo what was set under another name

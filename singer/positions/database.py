@@ -148,6 +148,20 @@ class Database:
 
         self._run("write position store", job)
 
+    def copy(self, stream: str, destination: str, to: str) -> int:
+        """Let another destination know all that one knows, synced; how many rows that is."""
+
+        def job(connection: sqlite3.Connection) -> int:
+            with transaction(connection, synced=True):
+                connection.execute(schema.FORGET_ROWS, (stream, to))
+                given = (stream, destination, to, self._next_id)
+                rows = connection.execute(schema.COPY_ROWS, given).rowcount
+                connection.execute(schema.COPY_SCAN, (stream, destination, to))
+            self._next_id += rows
+            return rows
+
+        return self._run("write position store", job)
+
     def touch(self, ids: Sequence[int]) -> None:
         """Note that the files of these rows exist."""
 

@@ -110,13 +110,25 @@ PRUNE: Final = (
 )
 FORGET: Final = "DELETE FROM positions WHERE id = ?"
 #: All that is known of a destination of a stream.
+FORGET_ROWS: Final = "DELETE FROM positions WHERE stream = ? AND destination = ?"
 FORGET_DESTINATION: Final = (
-    "DELETE FROM positions WHERE stream = ? AND destination = ?",
+    FORGET_ROWS,
     "DELETE FROM scans WHERE stream = ? AND destination = ?",
 )
 #: A first scan: a later one changes nothing.
 MARK_SCANNED: Final = (
     "INSERT INTO scans (stream, destination, scanned_ns) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+)
+#: ?1: a stream; ?2: a destination; ?3: whose the copies are; ?4: the first of their ids.
+COPY_ROWS: Final = (
+    f"INSERT INTO positions ({_COLUMNS}, seen_ns, boot) "
+    "SELECT ?4 - 1 + row_number() OVER (ORDER BY id), stream, ?3, "
+    f"{_COLUMNS.split(', ', 3)[3]}, seen_ns, boot FROM positions "
+    "WHERE stream = ?1 AND destination = ?2"
+)
+COPY_SCAN: Final = (
+    "INSERT INTO scans (stream, destination, scanned_ns) "
+    "SELECT stream, ?3, scanned_ns FROM scans WHERE stream = ?1 AND destination = ?2"
 )
 RESTORE_SCAN: Final = (
     "INSERT INTO scans (stream, destination, scanned_ns) VALUES (?, ?, ?) "

@@ -211,6 +211,12 @@ class SqlitePositions:
             )
             await self._write(partial(self._store.forget_destination, stream, destination))
 
+    async def copy(self, stream: str, destination: str, to: str) -> int:
+        """See PositionStore. Raises StateError."""
+        async with self._writing:
+            await self._commit()
+            return await self._write(partial(self._store.copy, stream, destination, to))
+
     async def touch(self, ids: Sequence[int]) -> None:
         """Note that the files of these rows exist now. Raises StateError."""
         for first in range(0, len(ids), UPKEEP_ROWS):

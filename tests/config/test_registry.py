@@ -66,7 +66,7 @@ def test_properties_stand_below_those_of_a_cluster(folder: Folder) -> None:
 def test_a_rollout_grows_and_each_draws_other_hosts() -> None:
     def drawn(name: str, percent: float) -> set[int]:
         group = PlatformConfig(name=name, percent=percent, properties={})
-        return {n for n in range(10_000) if is_drawn(f"host-{n}", group)}
+        return {n for n in range(10_000) if is_drawn(f"host-{n}", group.name, group.percent)}
 
     ten = drawn("a", 10)
     assert 900 < len(ten) < 1100

@@ -30,6 +30,7 @@ def agent_for(
     tmp_path: Path,
     what: dict[str, Any],
     properties: dict[str, str],
+    cluster: dict[str, Any] | None = None,
     **agent: Any,
 ) -> AgentProcess:
     config = configuration(
@@ -38,6 +39,7 @@ def agent_for(
         streams=[what],
         agent=agent,
         properties=properties,
+        cluster=cluster,
     )
     return AgentProcess(str(tmp_path / "agent"), config)
 
@@ -117,3 +119,31 @@ def test_a_segment_takes_less_than_its_lines(
     found = batches(segments(kafka, topic))
     assert {kind for kind, _ in found} == {codec}
     assert sum(map(len, lines)) / sum(size for _, size in found) > at_least
+
+
+def test_each_destination_has_a_codec_of_its_own(kafka: KafkaCluster, tmp_path: Path) -> None:
+    """One cluster, so one producer: its own codec, and by topic others."""
+    codecs = {"": "zstd", "lz4": "lz4", "gzip": "gzip", "none": "none"}
+    topics = {codec: kafka.create_topic("codecs", partitions=1) for codec in codecs}
+    path = tmp_path / "app.log"
+    lines = [line(1, number, 150) for number in range(5000)]
+    path.write_bytes(b"".join(each + b"\n" for each in lines))
+    what = stream("app", str(path), topics[""])
+    what["publish"] += [
+        {"cluster": "main", "topic": topic, "compression": codec}
+        for codec, topic in topics.items()
+        if codec
+    ]
+    properties = {"compression.type": "zstd"}
+    cluster = {"allow_uncompressed": "to compare"}
+    with agent_for(kafka, tmp_path, what, properties, cluster) as agent:
+        assert agent.run_once() == 0, agent.tail()
+    sizes = {}
+    for codec, topic in topics.items():
+        (records,) = read_topic(kafka.bootstrap, topic).values()
+        assert [record.value for record in records] == lines
+        found = batches(segments(kafka, topic))
+        assert {kind for kind, _ in found} == {codecs[codec]}
+        sizes[codec] = sum(size for _, size in found)
+    assert sizes["none"] > sum(map(len, lines)) > 1.7 * sizes["lz4"] > 1.7 * sizes["gzip"]
+    assert 2.5 * sizes[""] < sizes["none"]

@@ -262,6 +262,33 @@ def test_forgets_rows_and_destinations(tmp_path):
     asyncio.run(main())
 
 
+def test_another_destination_knows_what_one_knows(tmp_path):
+    path = str(tmp_path / "positions")
+
+    async def main():
+        async with opened(path, commit_every_seconds=60) as store:
+            some = [a_position(path="/a", inode=number) for number in range(3)]
+            rows = await store.sight([*some, a_position(destination="demo/web")])
+            await store.mark_scanned("access", "main/web", 77)
+            await store.mark_scanned("other", "main/web", 78)
+            moved = rows[1].moved(9, rows[1].tail, b"state", rows[1].identity.fingerprint, 9)
+            store.advance(moved)
+            # Rows of a first look that was not finished count for nothing.
+            await store.sight([a_position(destination="new", path="/left")])
+            assert await store.copy("access", "main/web", "new") == 3
+            assert await store.scanned("access", "new") == 77
+            found = list(read_positions(path))
+            copies = [row for row in found if row.destination == "new"]
+            assert [(row.offset, row.resume) for row in copies] == [
+                (row.offset, row.resume) for row in (rows[0], moved, rows[2])
+            ]
+            assert len({row.id for row in found}) == len(found) == 7
+            (fresh,) = await store.sight([a_position(destination="new", path="/b")])
+            assert fresh.id not in {row.id for row in found}
+
+    asyncio.run(main())
+
+
 class SetClock:
     """Wall clock, ns, as the test says."""
 

@@ -23,7 +23,10 @@ from singer.base.clock import SystemClock
 from singer.base.config import (
     ByteSize,
     CatchUpConfig,
+    DestinationConfig,
+    DestinationStartConfig,
     Glob,
+    MaxLagConfig,
     Seconds,
     StreamConfig,
     TextReaderConfig,
@@ -40,6 +43,7 @@ from singer.files.source import Outcome, Source
 from singer.files.threads import DeviceThreads
 from singer.files.wakeup import Wakeup
 from singer.files.walk import Walker
+from singer.lag import Lag
 from singer.limit import Limit
 from singer.linger import Linger
 from singer.outlets import Outlet
@@ -232,13 +236,20 @@ class Rig:
         rescan: float = 0.5,
         inotify: bool = True,
         catch_up: CatchUpConfig | None = None,
+        max_lag: dict[str, MaxLagConfig] | None = None,
+        begins: dict[str, DestinationStartConfig] | None = None,
         **options: object,
     ) -> None:
         self.writers = writers or {"out": LoopbackWriter()}
         self.config = StreamConfig(
             name="s",
             paths=tuple(Glob(path) for path in paths),
-            publish=(),
+            publish=tuple(
+                DestinationConfig(
+                    name=name, cluster=name, topic="t", start=(begins or {}).get(name)
+                )
+                for name in self.writers
+            ),
             **{
                 "rotate_grace": Seconds(0.05),
                 "reader": TextReaderConfig(max_record=ByteSize(max_record)),
@@ -255,6 +266,7 @@ class Rig:
         self.rescan = rescan
         self.inotify = inotify
         self.catch_up = catch_up
+        self.max_lag = max_lag or {}
         self.events: list[Event] = []
         self.deciders: dict[str, float] = {}
         self.ledger = Ledger()
@@ -318,7 +330,9 @@ class Rig:
                 committer=self.positions,
                 account=self.ledger.account("s", name),
                 priority=self.config.priority,
-                ceilings=budget.destination(name, shadow=False, priority=self.config.priority),
+                ceilings=budget.destination(
+                    name, shadow=name in self.max_lag, priority=self.config.priority
+                ),
                 outlet=partial(
                     _only,
                     Outlet(
@@ -334,6 +348,7 @@ class Rig:
                 flush_partial_after_seconds=self.config.flush_partial_after,
                 quiet_after_seconds=self.config.reader.quiet_after,
                 once=once,
+                lag=Lag(self.max_lag[name], self.config.reader) if name in self.max_lag else None,
             )
             for name, writer in self.writers.items()
         }
