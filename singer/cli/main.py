@@ -15,7 +15,7 @@ from typing import Final
 
 from singer import __version__
 from singer.base.errors import ConfigError, SingerError
-from singer.cli import audit, cat, check, dead_letters, demo, positions, run
+from singer.cli import audit, cat, check, dead_letters, demo, positions, promote, run
 from singer.cli.arguments import Parser
 
 _EPILOG: Final = """\
@@ -69,7 +69,7 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"singer {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for module in (run, check, demo, positions, dead_letters, cat, audit):
+    for module in (run, check, demo, positions, dead_letters, promote, cat, audit):
         module.register(commands)
     return top
 
