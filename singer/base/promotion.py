@@ -35,6 +35,7 @@ class Cut:
     """Where a file is cut: `offset` is in bytes of the file.
 
     `old` and `new` are the rows of the two destinations; None: it has not begun to read the file.
+    `old_offset` and `new_offset` are where they were when the promotion was asked for.
     """
 
     path: str
@@ -42,6 +43,8 @@ class Cut:
     offset: int
     old: RowKey | None
     new: RowKey | None
+    old_offset: int
+    new_offset: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +96,10 @@ def cuts_of(rows: Iterable[Position], old: str, new: str) -> list[Cut]:
     path: a copy that one destination went over to has another identity. Else by identity, for a
     destination that came later.
     """
-    left = {side: [row for row in rows if row.destination == side] for side in (old, new)}
+    left: dict[str, list[Position]] = {old: [], new: []}
+    for row in rows:
+        if row.destination in left:
+            left[row.destination].append(row)
     pairs: list[tuple[Position | None, Position | None]] = []
     traits: tuple[Callable[[Position], Hashable], ...] = (
         lambda row: (row.first_seen_ns, file_key(row)),
@@ -132,6 +138,8 @@ def _cut(old: Position | None, new: Position | None) -> Cut:
         offset=furthest.offset,
         old=None if old is None else row_key(old),
         new=None if new is None else row_key(new),
+        old_offset=0 if old is None else old.offset,
+        new_offset=0 if new is None else new.offset,
     )
 
 

@@ -23,7 +23,6 @@ from singer.cli.rows import (
 
 if TYPE_CHECKING:  # numpy and SQLite are not needed for --help
     from singer.base.config import Config, StreamConfig
-    from singer.base.position import Position
     from singer.base.promotion import Cut, Promotion
     from singer.positions.idle import IdleStore
 
@@ -101,16 +100,15 @@ def _promote(options: argparse.Namespace) -> int:
             )
         old = _old(stream, known, options)
         _refuse_unknown(config, stream, (old, options.destination), store)
-        rows = list(store.rows(stream.name))
         promotion = Promotion(
             stream=stream.name,
             old=old,
             new=options.destination,
             asked_ns=SystemClock().now_ns(),
         )
-        cuts = cuts_of(rows, promotion.old, promotion.new)
+        cuts = cuts_of(store.rows(stream.name), promotion.old, promotion.new)
         store.apply(Edit(promote=((promotion, tuple(cuts)),)))
-    _say(promotion, cuts, rows, options)
+    _say(promotion, cuts, options)
     return os.EX_OK
 
 
@@ -175,17 +173,12 @@ def _refuse_unknown(
             )
 
 
-def _say(
-    promotion: Promotion,
-    cuts: Sequence[Cut],
-    rows: Sequence[Position],
-    options: argparse.Namespace,
-) -> None:
-    offsets = {(row.id, row.first_seen_ns): row.offset for row in rows}
-    behind: dict[str, list[int]] = {}
-    for name, side in ((promotion.old, "old"), (promotion.new, "new")):
-        lags = [cut.offset - offsets.get(getattr(cut, side), 0) for cut in cuts]
-        behind[name] = [lag for lag in lags if lag]
+def _say(promotion: Promotion, cuts: Sequence[Cut], options: argparse.Namespace) -> None:
+    lags = {
+        promotion.old: [cut.offset - cut.old_offset for cut in cuts],
+        promotion.new: [cut.offset - cut.new_offset for cut in cuts],
+    }
+    behind = {name: [nbytes for nbytes in of if nbytes] for name, of in lags.items()}
     if options.json:
         print_json(
             {
@@ -195,7 +188,7 @@ def _say(
                 "old": promotion.old,
                 "new": promotion.new,
                 "behind": {
-                    name: {"files": len(lags), "bytes": sum(lags)} for name, lags in behind.items()
+                    name: {"files": len(of), "bytes": sum(of)} for name, of in behind.items()
                 },
                 "files": _files(cuts),
             }
@@ -206,8 +199,8 @@ def _say(
         f"{would} {promotion.new} the primary of stream {promotion.stream} in place of "
         f"{promotion.old}; {len(cuts)} file(s) are cut"
     )
-    for name, lags in behind.items():
-        print(f"  {name}: {sum(lags)} bytes of {len(lags)} file(s) are to be sent before its cut")
+    for name, of in behind.items():
+        print(f"  {name}: {sum(of)} bytes of {len(of)} file(s) are to be sent before its cut")
     if not options.dry_run:
         print("start the agent; `singer promote --list` says when consumers can switch, and where")
 

@@ -42,10 +42,13 @@ _TABLES: Final = (
         old_row INTEGER,
         old_seen_ns INTEGER,
         new_row INTEGER,
-        new_seen_ns INTEGER
+        new_seen_ns INTEGER,
+        old_offset INTEGER NOT NULL,
+        new_offset INTEGER NOT NULL
     )""",
 )
-_CUT: Final = "path, device, inode, birth_ns, offset, old_row, old_seen_ns, new_row, new_seen_ns"
+_CUT: Final = "path, device, inode, birth_ns, offset, old_row, old_seen_ns, new_row, new_seen_ns, "
+    "old_offset, new_offset"
 #: How many rows of a side (`old`, `new`) lie behind their cut.
 _PASSED: Final = (
     "SELECT count(*) FROM promotion_cuts AS c JOIN positions AS p "
@@ -55,7 +58,8 @@ _PASSED: Final = (
 #: How many files a side did not read as far as their cut: ?1 is the promotion, ?2 its stream, ?3
 #: the destination, which had begun to read some of them only since.
 _MISSED: Final = (
-    "SELECT count(*) FROM promotion_cuts AS c WHERE c.promotion = ?1 AND c.offset > 0 "
+    "SELECT count(*) FROM promotion_cuts AS c WHERE c.promotion = ?1 "
+    "AND c.offset > c.{side}_offset "
     "AND NOT EXISTS (SELECT 1 FROM positions AS p WHERE p.offset >= c.offset "
     "AND p.id = c.{side}_row AND p.first_seen_ns = c.{side}_seen_ns) "
     "AND (c.{side}_row IS NOT NULL OR NOT EXISTS (SELECT 1 FROM positions AS p "
@@ -78,7 +82,7 @@ def begin(connection: sqlite3.Connection, promotion: Promotion, cuts: Iterable[C
         (promotion.stream, promotion.old, promotion.new, promotion.asked_ns),
     )
     connection.executemany(
-        f"INSERT INTO promotion_cuts (promotion, {_CUT}) VALUES ({', '.join('?' * 10)})",  # noqa: S608 # constants
+        f"INSERT INTO promotion_cuts (promotion, {_CUT}) VALUES ({', '.join('?' * 12)})",  # noqa: S608 # constants
         (
             (
                 added.lastrowid,
@@ -89,6 +93,8 @@ def begin(connection: sqlite3.Connection, promotion: Promotion, cuts: Iterable[C
                 cut.offset,
                 *(cut.old or (None, None)),
                 *(cut.new or (None, None)),
+                cut.old_offset,
+                cut.new_offset,
             )
             for cut in cuts
         ),
@@ -154,6 +160,8 @@ def cuts(connection: sqlite3.Connection, promotion: int) -> list[Cut]:
             offset=row[4],
             old=None if row[5] is None else (row[5], row[6]),
             new=None if row[7] is None else (row[7], row[8]),
+            old_offset=row[9],
+            new_offset=row[10],
         )
         for row in found
     ]
