@@ -47,8 +47,10 @@ _TABLES: Final = (
         new_offset INTEGER NOT NULL
     )""",
 )
-_CUT: Final = "path, device, inode, birth_ns, offset, old_row, old_seen_ns, new_row, new_seen_ns, "
+_CUT: Final = (
+    "path, device, inode, birth_ns, offset, old_row, old_seen_ns, new_row, new_seen_ns, "
     "old_offset, new_offset"
+)
 #: How many rows of a side (`old`, `new`) lie behind their cut.
 _PASSED: Final = (
     "SELECT count(*) FROM promotion_cuts AS c JOIN positions AS p "
