@@ -79,6 +79,7 @@ from singer.positions.breaker import CrashBreaker
 from singer.positions.sqlite import SqlitePositions
 from singer.positions.state_dir import StateDir
 from singer.positions.travelling import Travelling
+from singer.promotion import Promotions
 from singer.readers.making import make as make_reader
 from singer.services import Destination, Services
 from singer.stream import Stream
@@ -155,6 +156,7 @@ class Agent:
         self._embedded: dict[str, EmbeddedCluster] = {}
         self._clusters: dict[str, KafkaCluster] = {}
         self._lines: dict[str, CatchUp] = {}
+        self._outlets: dict[tuple[str, str], Outlets] = {}  # by stream and destination
         self._arrivals: list[Arrivals] = []
         self._book: Book | None = None  # None until it is known who we are
         self._publishers: list[AuditPublisher] = []
@@ -166,6 +168,7 @@ class Agent:
             clock=clock,
             commit_every_seconds=config.agent.commit_every,
         )
+        self._promotions = Promotions(self._positions, emit=emit, clock=clock)
         self._dead_letters = DeadLetters(
             state.dead_letters,
             max_bytes=config.agent.dead_letters.max_bytes,
@@ -237,7 +240,8 @@ class Agent:
             max_deleted_bytes=agent.max_deleted_bytes,
         )
         budget = Budget(agent.memory, clusters=len(self._clusters))
-        for stream in config.streams:
+        await self._promotions.load(config.streams)
+        for stream in map(self._promotions.in_effect, config.streams):
             self.streams.append(
                 Stream(
                     stream,
@@ -270,6 +274,8 @@ class Agent:
         )
         for started in self.streams:
             started.start()
+        for started in self.streams:
+            self._promote(started)
         for name, needed in needs(config).items():
             self._spawn(self._preflight(self._clusters[name], needed))
         for publisher in self._publishers:
@@ -395,6 +401,11 @@ class Agent:
     def _destination(
         self, stream: StreamConfig, config: DestinationConfig, budget: Budget
     ) -> Destination:
+        outlets = self._outlets[stream.name, config.name] = Outlets(
+            config.topic,
+            None if stream.path_pattern is None else PathPattern(stream.path_pattern),
+            partial(self._outlet, stream, config, budget),
+        )
         return Destination(
             stream=stream.name,
             name=config.name,
@@ -413,19 +424,30 @@ class Agent:
             ceilings=budget.destination(
                 config.cluster, shadow=config.shadow, priority=stream.priority
             ),
-            outlet=Outlets(
-                config.topic,
-                None if stream.path_pattern is None else PathPattern(stream.path_pattern),
-                partial(self._outlet, stream, config, budget),
-            ),
+            outlet=outlets,
             file_ceiling=partial(budget.file, config.cluster),
             dead_letters=self._dead_letters,
             rotate_grace_seconds=stream.rotate_grace,
             flush_partial_after_seconds=stream.flush_partial_after,
             quiet_after_seconds=stream.reader.quiet_after,
             once=self._once,
-            lag=None if config.max_lag is None else Lag(config.max_lag, stream.reader),
+            # One that was promoted is no shadow any more, whatever else is said of it.
+            lag=Lag(config.max_lag, stream.reader) if config.shadow and config.max_lag else None,
+            barrier=self._promotions.barrier(stream.name, config.name),
         )
+
+    def _promote(self, stream: Stream) -> None:
+        """Carry out the promotion that a stream is waiting for, if there is one."""
+        name = stream.config.name
+        clusters = {each.name: each.cluster for each in stream.config.publish}
+        changeover = self._promotions.changeover(
+            name,
+            stream,
+            lambda destination, path: self._outlets[name, destination].topic(path),
+            lambda destination: self._clusters[clusters[destination]].end_offsets,
+        )
+        if changeover is not None:
+            self._spawn(changeover.run())
 
     def _catch_up(self, cluster: str) -> CatchUp | None:
         """The line of a cluster for backlog, one for all of its destinations."""

@@ -41,8 +41,12 @@ class Outlets:
 
     def __call__(self, path: str) -> Outlet:
         """The outlet for the records of `path`."""
-        groups = self._pattern.groups(path) if self._pattern and self._template.groups else {}
-        topic = self._template.fill(groups)
+        topic = self.topic(path)
         if topic not in self._outlets:
             self._outlets[topic] = self._make(topic)
         return self._outlets[topic]
+
+    def topic(self, path: str) -> str:
+        """The topic for the records of `path`."""
+        groups = self._pattern.groups(path) if self._pattern and self._template.groups else {}
+        return self._template.fill(groups)

@@ -58,6 +58,7 @@ from singer.files.marks import first_bytes, last_bytes
 from singer.files.openfile import OpenFile
 from singer.files.source import WINDOW_BYTES, Outcome, Source
 from singer.lag import Lag, Landing, landing
+from singer.promotion import NO_LIMIT
 from singer.services import Destination, Services
 from singer.ticket import Refuse, Ticket
 from singer.writers.dead_letters import DeadLetter
@@ -243,6 +244,20 @@ class Pipeline:
             and not (self.held and self._held_due_at()[0] < inf)
         )
 
+    @property
+    def before_cut(self) -> bool:
+        """Whether something before the cut of a promotion is still to be delivered."""
+        barrier = self.destination.barrier
+        if barrier is None:
+            return False
+        if self._tickets or self._reading or self._failure is not None:
+            return True
+        limit = barrier.limit(self.position)
+        if self.position.offset < limit:
+            # A file that ends before its cut has lost the rest.
+            return not self.at_end or self._source.read_offset >= limit
+        return self._unadopted and not self.at_end and not self._after
+
     def retire(self) -> None:
         """End, being at rest: a pipeline to come reads on from the position."""
         self._stopped = True
@@ -413,6 +428,10 @@ class Pipeline:
                 if self._failure is not None:
                     await self._wait_moved()  # the rewind comes when nothing is under way
                 elif await self._turn():
+                    if self._is_held_back():
+                        for younger in self._successors:
+                            younger.wake()  # it may have something before the cut
+                        return
                     await asyncio.sleep(0)  # a turn is one window; now the others'
                 elif self._held_is_due() is not State.MORE:
                     await self._ship(0, self._held_is_due())
@@ -490,6 +509,8 @@ class Pipeline:
             for older in self._after
             if not older.reading_done and older.file.final_since is not None
         )
+        if self.before_cut and all(older._is_held_back() for older in self._after):  # noqa: SLF001
+            return False  # what it has before the cut is older than what they have behind it
         return bool(self._after)
 
     async def _turn(self) -> bool:
@@ -516,10 +537,14 @@ class Pipeline:
             await self._read(0)
             self._services.turns.end(self._share)
             return self.changed
-        if unread == 0:
+        left = self._left_before_cut()
+        cut_here = left <= 0 and bool(self.held)  # it is a whole record, whatever it looks like
+        if unread == 0 and not cut_here:
             self._hint = ()
             return False
-        if unread < _LEAST_READ_BYTES and self._lingers():
+        if self._is_held_back():
+            return True
+        if unread < _LEAST_READ_BYTES and not cut_here and self._lingers():
             return True
         limit, now = self.destination.limit, self._services.clock.monotonic()
         if limit is not None and not limit.drops and (wait := limit.wait(now)):
@@ -530,14 +555,18 @@ class Pipeline:
         except DeliveryError as error:
             self._wait_for_destination(error)
             return True
-        if self._transactional and self._course is None and not await self._adopt():
+        if self._unadopted:
+            await self._adopt()
+            return True  # it may begin elsewhere
+        if cut_here:
+            await self._ship(0, State.FINAL)
             return True
         affordable = int((self._ceiling.limit - _TICKET_BYTES) / self._cost_per_byte())
         room = min(WINDOW_BYTES, affordable) - self._source.held
         if limit is not None:
             room = min(room, limit.burst)
         want = min(unread, max(room, _LEAST_READ_BYTES))
-        want = min(want, self._narrow or want)
+        want = min(want, self._narrow or want, left)
         if self.destination.catch_up is not None and unread >= BACKLOG_BYTES:
             epoch = self._epoch
             await self.destination.catch_up.turn(written_ns, want)
@@ -545,6 +574,24 @@ class Pipeline:
                 return True  # it is read again from further back, and after a while
         await self._ship(want, State.MORE)
         return True
+
+    def _left_before_cut(self) -> int:
+        """How many bytes may be read before the barrier of a promotion opens."""
+        barrier = self.destination.barrier
+        limit = NO_LIMIT if barrier is None else barrier.limit(self.position)
+        return limit - self._source.read_offset
+
+    def _is_held_back(self) -> bool:
+        """Whether what comes next lies behind the cut of a promotion."""
+        return (
+            self.destination.barrier is not None
+            and self._left_before_cut() <= 0
+            and not self.held
+            and not self._unadopted
+            and not self._retry_at
+            and not self.changed
+            and self._failure is None
+        )
 
     def _is_taken_back(self, size: int) -> bool:
         """Whether a file ends within an unfinished record now, and is the same as far as we know.
@@ -1054,8 +1101,13 @@ class Pipeline:
     # its transaction down: it is found by reading less and less at once, then condemned, which is
     # to be a dead letter the next time it is read.
 
-    async def _adopt(self) -> bool:
-        """Begin where the cluster says that this row is; False if the file cannot be read now."""
+    @property
+    def _unadopted(self) -> bool:
+        """Whether the cluster is still to be asked how far this row is."""
+        return self._transactional and self._course is None
+
+    async def _adopt(self) -> None:
+        """Begin where the cluster says that this row is; later if the file cannot be read now."""
         known = self._outlet.writer.committed(self.position)
         if known.offset > self.position.offset:
             try:
@@ -1065,9 +1117,11 @@ class Pipeline:
                     head = await self._in_thread(first_bytes, self.file.fd, known.offset)
             except (OSError, ReadError) as error:
                 self._read_failed(error)
-                return False
+                return
             if self.file.packed or Mark.of(tail) == known.tail:  # else the file is another one now
                 self._unread()
+                if self.destination.barrier is not None:
+                    self.destination.barrier.moved(self.position, known)
                 if self._outlet.audit is not None:
                     self._outlet.audit.unknown(self.position, known.offset)
                 self.position, self._tail, self._head = known, tail, head
@@ -1075,7 +1129,6 @@ class Pipeline:
                 self._source = self.file.source(known.offset, tail)
                 self.destination.committer.advance(known)
         self._course = Course()
-        return True
 
     def _send_with_position(self, ticket: Ticket, route: Route) -> bool:
         """Send what of a ticket may be sent; False: something is to be buried before."""

@@ -23,6 +23,7 @@ from singer.limit import Limit
 from singer.linger import Linger
 from singer.outlets import Outlet
 from singer.positions.breaker import CrashBreaker
+from singer.promotion import Barrier
 from singer.turns import Turns
 from singer.writers.dead_letters import DeadLetter
 
@@ -59,6 +60,7 @@ class Destination:
     quiet_after_seconds: float | None  #: the reader's own
     once: bool  #: deliver what is there; wait for no grace period
     lag: Lag | None = None  #: of a shadow that may skip
+    barrier: Barrier | None = None  #: of a promotion that it has still to come to the cut of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,8 +130,8 @@ class Stream:
         return self._open.pipelines
 
     @property
-    def caught_up(self) -> bool:
-        """Whether every file was read to its end and everything sent is committed."""
+    def stocked(self) -> bool:
+        """Whether all files that have something to read are known and open."""
         return (
             self.scanned.is_set()
             and not self._rewrites
@@ -139,8 +139,26 @@ class Stream:
             and not self._agenda.due
             and not self._agenda.waiting_files
             and self._inquiries.whole
-            and all(tracked.quiet for tracked in self._open.values())
         )
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every file was read to its end and everything sent is committed."""
+        return self.stocked and all(tracked.quiet for tracked in self._open.values())
+
+    def is_cut(self, destination: str) -> bool:
+        """Whether all that may pass the barrier of a destination, and can be had, is committed."""
+        return self.stocked and not any(
+            pipeline.before_cut
+            for pipeline in self.pipelines
+            if pipeline.destination.name == destination
+        )
+
+    def go_on(self, destination: str) -> None:
+        """The barrier of a destination is open."""
+        for pipeline in self.pipelines:
+            if pipeline.destination.name == destination:
+                pipeline.wake()
 
     @property
     def hangs(self) -> bool:

@@ -805,3 +805,113 @@ class RegistryRead(Event):
         """Which one, and what of it is for this host."""
         groups = self.groups or "none"
         return f"registry {self.path} ({self.digest[:12]}): properties for this host: {groups}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolesPromoted(Event):
+    """A promotion says otherwise than the configuration who is the primary of a stream."""
+
+    stream: str
+    primaries: str
+    shadows: str
+
+    def message(self) -> str:
+        """Who is what, and how to make it said in one place only."""
+        return (
+            f"stream {self.stream}: by its promotions {self.primaries} is primary and "
+            f"{self.shadows or 'nobody'} a shadow, whatever `shadow` says in the configuration: "
+            f"change it there, too"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionBegins(Event):
+    """Two destinations of a stream are on their way to the cut of a promotion."""
+
+    stream: str
+    old: str
+    new: str
+
+    def message(self) -> str:
+        """What is done."""
+        return (
+            f"stream {self.stream}: {self.new} takes over from {self.old}: each is sent what lies "
+            f"before the cut, then its ends are recorded, then the rest follows"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutReached(Event):
+    """All before the cut is in a destination, and nothing behind it; `ends` are recorded."""
+
+    rate_limited: ClassVar[bool] = False
+    stream: str
+    destination: str
+    ends: str
+    missed: int
+
+    def message(self) -> str:
+        """Where it ends."""
+        missed = (
+            f"; of {self.missed} file(s) not all before the cut could be had any more"
+            if self.missed
+            else ""
+        )
+        return f"stream {self.stream}: {self.destination} is cut at {self.ends}{missed}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutWaits(Event):
+    """A destination has all before the cut, but its ends cannot be asked for or recorded."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+    stream: str
+    destination: str
+    cause: str
+    retry_seconds: float
+
+    def message(self) -> str:
+        """The cause, and that nothing behind the cut is sent meanwhile."""
+        return (
+            f"stream {self.stream}: the cut of {self.destination} is not recorded, and nothing "
+            f"behind it is sent: {self.cause}; again in {self.retry_seconds:.1f} s"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionComplete(Event):
+    """Consumers can switch."""
+
+    rate_limited: ClassVar[bool] = False
+    stream: str
+    old: str
+    new: str
+    old_ends: str
+    new_ends: str
+
+    def message(self) -> str:
+        """What they read, and from where on."""
+        return (
+            f"stream {self.stream}: {self.new} is primary: read {self.old} up to {self.old_ends}, "
+            f"and {self.new} from {self.new_ends} on (`singer promote --list` shows it again)"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionCancelled(Event):
+    """A promotion cannot be completed: something was sent on the wrong side of the cut."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+    rate_limited: ClassVar[bool] = False
+    stream: str
+    old: str
+    new: str
+    destination: str
+
+    def message(self) -> str:
+        """Why, and what to do."""
+        return (
+            f"stream {self.stream}: the promotion of {self.new} is cancelled: {self.destination} "
+            f"was sent more than the position store knew when it was asked for; consumers stay "
+            f"with {self.old}; stop the agent cleanly and ask for it again"
+        )

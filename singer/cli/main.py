@@ -15,7 +15,17 @@ from typing import Final
 
 from singer import __version__
 from singer.base.errors import ConfigError, SingerError
-from singer.cli import audit, cat, check, compare, dead_letters, demo, positions, run
+from singer.cli import (
+    audit,
+    cat,
+    check,
+    compare,
+    dead_letters,
+    demo,
+    positions,
+    promote,
+    run,
+)
 from singer.cli.arguments import Parser
 
 _EPILOG: Final = """\
@@ -69,7 +79,17 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"singer {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for module in (run, check, demo, positions, dead_letters, cat, compare, audit):
+    for module in (
+        run,
+        check,
+        demo,
+        positions,
+        dead_letters,
+        promote,
+        cat,
+        compare,
+        audit,
+    ):
         module.register(commands)
     return top
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -30,7 +30,7 @@ from singer.base.events import Emit, ErrorsMet, ErrorsRemedied, InternalError
 from singer.base.ports import Clock, PositionKeeper, Progress, Receipt, Route
 from singer.base.position import Position
 from singer.base.zone import Zone
-from singer.kafka import errors, preflight, security, tokens, topology
+from singer.kafka import ends, errors, preflight, security, tokens, topology
 from singer.kafka.committed import PositionsTopic
 from singer.kafka.connections import Connections
 from singer.kafka.credentials import Credentials, Fingerprint
@@ -55,6 +55,7 @@ from singer.kafka.handle import Handle
 from singer.kafka.preflight import Finding, Need
 from singer.kafka.producer import ColumnarProducer
 from singer.kafka.properties import is_tls, settings
+from singer.kafka.reaching import reaching
 from singer.kafka.security import Refusal
 from singer.kafka.threads import in_thread
 from singer.kafka.topologies import ASK_SECONDS, Topologies
@@ -310,6 +311,14 @@ class KafkaCluster:
         """What is not as these topics need it. Raises DeliveryError without an answer."""
         facts = await preflight.examine(self._handle(), needs, ASK_SECONDS)
         return preflight.judge(self.name, needs, facts, self.zone.names)
+
+    async def end_offsets(self, topics: Collection[str]) -> dict[str, tuple[int, ...]]:
+        """By topic, the offset of the next record of each partition. Raises DeliveryError."""
+        for topic in topics:
+            await self.ready(topic)
+        token = None if self._tokens is None else self._tokens.fetch
+        ask = partial(ends.end_offsets, reaching(self._settings, token), topics)
+        return await in_thread("singer-kafka-ends", ask)
 
     @property
     def transactional(self) -> bool:

@@ -17,8 +17,9 @@ from singer.base.errors import StateError
 from singer.base.events import Emit
 from singer.base.ports import Clock
 from singer.base.position import Position
+from singer.base.promotion import Cut, Ends, Promotion
 from singer.base.wire.audit import Message
-from singer.positions import recovery, schema
+from singer.positions import promotions, recovery, schema
 from singer.positions.connection import (
     DamagedStoreError,
     is_damage,
@@ -99,6 +100,10 @@ class Database:
                     connection.executemany(statement, edit.forget_destinations)
                 self._sight(connection, edit.write)
                 connection.executemany(schema.RESTORE_SCAN, edit.scans)
+                for promotion in edit.cancel:
+                    promotions.cancel(connection, promotion)
+                for begun, cuts in edit.promote:
+                    promotions.begin(connection, begun, cuts)
 
         self._run("write position store", job)
 
@@ -257,6 +262,29 @@ class Database:
                 connection.execute(schema.FORGET_MESSAGES_EXCEPT, (json.dumps(list(clusters)),))
 
         self._run("write position store", job)
+
+    def promotions(self) -> list[Promotion]:
+        """All promotions, the oldest first."""
+        return self._run("read position store", promotions.promotions)
+
+    def cuts(self, promotion: Promotion) -> list[Cut]:
+        """Where a promotion cuts files."""
+        return self._run("read position store", lambda c: promotions.cuts(c, promotion.id))
+
+    def passed(self, promotion: Promotion, destination: str) -> int:
+        """How many rows of a destination lie behind their cut."""
+        return self._run(
+            "read position store", lambda c: promotions.passed(c, promotion, destination)
+        )
+
+    def reached(self, promotion: Promotion, destination: str, ends: Ends) -> Ends:
+        """Record, synced, where a destination was cut; the same with how many files it missed."""
+
+        def job(connection: sqlite3.Connection) -> Ends:
+            with transaction(connection, synced=True):
+                return promotions.reached(connection, promotion, destination, ends)
+
+        return self._run("write position store", job)
 
     def accept_recovery(self) -> None:
         """Forget, synced, that the store took the place of a damaged one."""

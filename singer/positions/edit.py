@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from singer.base.position import Position
+from singer.base.promotion import Cut, Promotion
 from singer.positions.schema import Scan
 
 
@@ -17,9 +18,12 @@ class Edit:
     forget_destinations: tuple[tuple[str, str], ...] = ()  #: (stream, destination), scans as well
     write: tuple[Position, ...] = ()  #: with id 0 a new row, else in place of the one that has it
     scans: tuple[Scan, ...] = ()  #: in place of what was recorded
+    cancel: tuple[int, ...] = ()  #: ids of promotions
+    promote: tuple[tuple[Promotion, tuple[Cut, ...]], ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.forget or self.forget_destinations or self.write or self.scans)
+        rows = self.forget or self.forget_destinations or self.write or self.scans
+        return bool(rows or self.cancel or self.promote)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from singer.base.errors import StateError, StateLockedError
 from singer.base.events import Emit
 from singer.base.ports import Clock
 from singer.base.position import Position
+from singer.base.promotion import Promotion
 from singer.positions import recovery
 from singer.positions.database import Database
 from singer.positions.edit import Edit
@@ -67,6 +68,10 @@ class IdleStore:
     def scans(self, stream: str | None = None) -> list[Scan]:
         """The first scans; of one stream or of all."""
         return [] if self._query is None else self._query.scans(stream)
+
+    def promotions(self, stream: str | None = None) -> list[Promotion]:
+        """The promotions, the oldest first; of one stream or of all."""
+        return [] if self._query is None else self._query.promotions(stream)
 
     def apply(self, edit: Edit) -> None:
         """Make the changes, all or none, synced; a dry run and an empty edit change nothing.

@@ -10,7 +10,8 @@ from typing import Final, Self
 
 from singer.base.errors import StateError
 from singer.base.position import Position
-from singer.positions import schema
+from singer.base.promotion import Cut, Promotion
+from singer.positions import promotions, schema
 from singer.positions.connection import connect, translated, verify
 
 #: Rows per look. Each look ends before its rows are handed out: an open one would keep the
@@ -97,6 +98,16 @@ class Query:
         with translated(_STEP, self._path):
             found = self._connection.execute(schema.SELECT_SCANS, (stream,)).fetchall()
         return [schema.Scan(*row) for row in found]
+
+    def promotions(self, stream: str | None = None) -> list[Promotion]:
+        """The promotions, the oldest first; of one stream or of all."""
+        with translated(_STEP, self._path):
+            return promotions.promotions(self._connection, stream)
+
+    def cuts(self, promotion: Promotion) -> list[Cut]:
+        """Where a promotion, the last one of its stream, cuts files."""
+        with translated(_STEP, self._path):
+            return promotions.cuts(self._connection, promotion.id)
 
     def close(self) -> None:
         """Let go; again is allowed."""

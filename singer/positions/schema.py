@@ -169,8 +169,8 @@ def to_row(position: Position, seen_ns: int, boot: int) -> tuple[object, ...]:
         position.stream,
         position.destination,
         os.fsencode(position.path),
-        _signed(identity.device),
-        _signed(identity.inode),
+        signed(identity.device),
+        signed(identity.inode),
         identity.birth_ns,
         identity.fingerprint.length,
         identity.fingerprint.digest,
@@ -193,8 +193,8 @@ def from_row(row: Sequence[Any]) -> Position:
         destination=row[2],
         path=os.fsdecode(row[3]),
         identity=FileIdentity(
-            device=_unsigned(row[4]),
-            inode=_unsigned(row[5]),
+            device=unsigned(row[4]),
+            inode=unsigned(row[5]),
             birth_ns=row[6],
             fingerprint=Mark(row[7], row[8]),
         ),
@@ -208,7 +208,7 @@ def from_row(row: Sequence[Any]) -> Position:
 
 def inode_key(inode: int) -> int:
     """An inode as the column `inode` holds it."""
-    return _signed(inode)
+    return signed(inode)
 
 
 def path_key(path: str) -> bytes:
@@ -224,10 +224,11 @@ def boot_key(boot_id: str) -> int:
         return 0
 
 
-def _signed(value: int) -> int:
-    # SQLite's integers are signed; devices and inodes of some file systems use all 64 bits.
+def signed(value: int) -> int:
+    """A device or inode, which may use all 64 bits, as a column holds it: signed."""
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
-def _unsigned(value: int) -> int:
+def unsigned(value: int) -> int:
+    """A device or inode of a column."""
     return value & (1 << 64) - 1

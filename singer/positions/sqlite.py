@@ -23,8 +23,10 @@ from singer.base.errors import InvariantError, StateError
 from singer.base.events import Emit, Event
 from singer.base.ports import Clock
 from singer.base.position import Position
+from singer.base.promotion import Cut, Ends, Promotion
 from singer.base.wire.audit import Message
 from singer.positions.database import Database
+from singer.positions.edit import Edit
 from singer.positions.events import (
     PositionsCommitted,
     PositionsCounted,
@@ -284,6 +286,34 @@ class SqlitePositions:
         """See AuditJournal."""
         async with self._writing:
             await self._write(partial(self._store.forget_messages_except, tuple(clusters)))
+
+    # --- promotions -------------------------------------------------------------------------
+
+    async def promotions(self) -> list[Promotion]:
+        """All promotions, the oldest first. Raises StateError."""
+        return await self._call(self._store.promotions)
+
+    async def cuts(self, promotion: Promotion) -> list[Cut]:
+        """Where a promotion, the last one of its stream, cuts files. Raises StateError."""
+        return await self._call(partial(self._store.cuts, promotion))
+
+    async def passed(self, promotion: Promotion, destination: str) -> int:
+        """How many files a destination is through beyond their cut. Raises StateError."""
+        return await self._call(partial(self._store.passed, promotion, destination))
+
+    async def reached(self, promotion: Promotion, destination: str, ends: Ends) -> Ends:
+        """Record where a destination was cut; synced to disk, with all that was advanced before.
+
+        Returns the same with how many files it missed. Raises StateError.
+        """
+        async with self._writing:
+            await self._commit()
+            return await self._write(partial(self._store.reached, promotion, destination, ends))
+
+    async def cancel(self, promotion: Promotion) -> None:
+        """Delete a promotion; synced. Raises StateError."""
+        async with self._writing:
+            await self._write(partial(self._store.apply, Edit(cancel=(promotion.id,))))
 
     # --- inside -----------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from unittest import mock
 
@@ -35,6 +35,7 @@ from singer.base.errors import TopicError
 from singer.base.events import Event, InternalError
 from singer.base.ledger import Ledger
 from singer.base.ports import Receipt, Rejection, Route, Settlement
+from singer.base.promotion import Promotion, cuts_of
 from singer.budget import Budget
 from singer.catch_up import CatchUp
 from singer.descriptors import Descriptors
@@ -48,8 +49,12 @@ from singer.limit import Limit
 from singer.linger import Linger
 from singer.outlets import Outlet
 from singer.positions.breaker import CrashBreaker
+from singer.positions.edit import Edit
+from singer.positions.idle import IdleStore
+from singer.positions.query import Query
 from singer.positions.sqlite import SqlitePositions
 from singer.positions.state_dir import StateDir
+from singer.promotion import EndOffsets, Promotions
 from singer.readers.making import make
 from singer.services import Destination, Services
 from singer.stream import Stream
@@ -271,6 +276,7 @@ class Rig:
         self.deciders: dict[str, float] = {}
         self.ledger = Ledger()
         self.running = False
+        self.promotes = True  #: False: a version that knows nothing of promotions
 
     @property
     def writer(self) -> LoopbackWriter:
@@ -313,6 +319,9 @@ class Rig:
         )
         budget = Budget(self.memory, clusters=len(self.writers))
         self.ledger = Ledger()
+        promotions = Promotions(self.positions, emit=emit, clock=clock)
+        if self.promotes:
+            await promotions.load([self.config])
         catch_up = self.catch_up and CatchUp(self.catch_up, clock)
         destinations = {
             name: Destination(
@@ -349,6 +358,7 @@ class Rig:
                 quiet_after_seconds=self.config.reader.quiet_after,
                 once=once,
                 lag=Lag(self.max_lag[name], self.config.reader) if name in self.max_lag else None,
+                barrier=promotions.barrier("s", name),
             )
             for name, writer in self.writers.items()
         }
@@ -376,6 +386,29 @@ class Rig:
             positions_lost=self.positions.recovered,
         )
         self.stream.start()
+        changeover = promotions.changeover("s", self.stream, lambda *_: "t", self._end_of)
+        if changeover is not None:
+            self._spawn(changeover.run())
+
+    def _end_of(self, destination: str) -> EndOffsets:
+        async def ends(_: Collection[str]) -> dict[str, tuple[int, ...]]:
+            return {"t": (len(self.writers[destination].arrived),)}
+
+        return ends
+
+    def promote(self, new: str, old: str) -> Promotion:
+        """As `singer promote` does, while it is stopped."""
+        with IdleStore(
+            self.state_dir, dry_run=False, clock=SystemClock(), emit=self.events.append
+        ) as store:
+            promotion = Promotion(stream="s", old=old, new=new, asked_ns=1)
+            cuts = cuts_of(store.rows("s"), old, new)
+            store.apply(Edit(promote=((promotion, tuple(cuts)),)))
+        return promotion
+
+    def promotions(self) -> list[Promotion]:
+        with Query(os.path.join(self.state_dir, "positions")) as query:
+            return query.promotions()
 
     def _spawn(self, work):
         task = self.loop.create_task(work)
