@@ -87,6 +87,13 @@ def test_a_new_one_begins_where_another_is(rig, logs):
     log.unlink()
     append(log, lines(20, 30))
     agent.run_until(has(a, lines(20, 30)), "the successor")
+    agent.run_until(
+        lambda: any(
+            row.path == str(log) and row.offset == log.stat().st_size
+            for row in read_positions(agent.state.positions)
+        ),
+        "its position is on disk",
+    )
     a.up = False
     append(log, lines(30, 40))
     agent.run_until(lambda: a.under_way, "what is not acknowledged")

@@ -427,7 +427,7 @@ class Rig:
         """Let the agent do what it has to for a while; for interleavings, not for waiting."""
         self.loop.run_until_complete(asyncio.sleep(seconds))
 
-    def run_until(self, condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
+    def run_until(self, condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
 
         async def poll() -> None:
