@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 import xxhash
@@ -426,22 +427,13 @@ def _digest_each(
 ) -> int:
     """The same for records that lie anywhere."""
     starts = batch.starts[rows]
-    ends = (starts + batch.lengths[rows]).tolist()
-    begins = starts.tolist()
-    low = min(begins)
-    data = batch.buffer[low : max(ends)].tobytes()
+    stretches = map(slice, starts.tolist(), (starts + batch.lengths[rows]).tolist())
+    payloads = map(batch.buffer.data.__getitem__, stretches)
     done = nbytes = 0
     while done < count:
         taken = min(digests.room, count - done)
-        some = [
-            data[begin - low : end - low]
-            for begin, end in zip(
-                begins[done : done + taken], ends[done : done + taken], strict=True
-            )
-        ]
-        some.append(b"")
-        payloads = _NEWLINE.join(some)
-        digests.add(payloads, packed[4 * done : 4 * (done + taken)])
-        nbytes += len(payloads) - taken
+        block = _NEWLINE.join([*islice(payloads, taken), b""])
+        digests.add(block, packed[4 * done : 4 * (done + taken)])
+        nbytes += len(block) - taken
         done += taken
     return nbytes
