@@ -48,6 +48,7 @@ class Settled:
     records: int
     read_ms: int
     acknowledged_ms: int
+    displaced: bool = False  #: see base.ports.Settlement
 
 
 class _Digests:
@@ -92,14 +93,17 @@ class _Open:
     offset: int
     read_ms: int
     next: int  # offset behind its last record
+    displaced: bool
     acknowledged_ms: int = 0
     records: int = 0
     nbytes: int = 0
     runs: list[int] = field(default_factory=list)
     digests: _Digests = field(default_factory=_Digests)
 
-    def takes(self, start: int, offset: int) -> bool:
+    def takes(self, start: int, offset: int, *, displaced: bool) -> bool:
         """Whether records at this place of the file and the partition may be added."""
+        if displaced is not self.displaced:
+            return False
         if offset < 0 or self.offset < 0:
             return offset == self.offset and start >= self.end
         return offset >= self.next and start >= self.end
@@ -119,6 +123,7 @@ class _Open:
             digests=tuple(self.digests.done),
             read_ms=self.read_ms,
             acknowledged_ms=self.acknowledged_ms,
+            displaced=self.displaced,
         )
 
 
@@ -192,7 +197,7 @@ class Recorder:
     def _range(self, what: Settled, run: Run, start: int) -> _Open:
         key = (what.position.id, run.partition)
         found = self._open.get(key)
-        if found is not None and found.takes(start, run.offset):
+        if found is not None and found.takes(start, run.offset, displaced=what.displaced):
             return found
         if found is not None:
             self._finished.setdefault(run.partition, []).append(found)
@@ -203,6 +208,7 @@ class Recorder:
             offset=run.offset,
             next=run.offset,
             read_ms=what.read_ms,
+            displaced=what.displaced,
         )
         return new
 

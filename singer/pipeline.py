@@ -28,7 +28,7 @@ import numpy as np
 
 from singer.audit import Settled
 from singer.base.backoff import Backoff
-from singer.base.batch import RECORD_OVERHEAD_BYTES, Bytes, RecordBatch, Run
+from singer.base.batch import RECORD_OVERHEAD_BYTES, Bytes, RecordBatch
 from singer.base.errors import (
     DeliveryError,
     InvariantError,
@@ -50,7 +50,7 @@ from singer.base.events import (
     RecordDeadLettered,
     Rewound,
 )
-from singer.base.ports import Course, Framed, Progress, Rejection, Route, State
+from singer.base.ports import Course, Framed, Progress, Rejection, Route, Settlement, State
 from singer.base.position import FINGERPRINT_BYTES, READ_TO_END, Mark, Position
 from singer.budget import SEVERAL, Ceiling, Room, acquire, blocked, charge
 from singer.catch_up import BACKLOG_BYTES
@@ -967,8 +967,8 @@ class Pipeline:
         account.records += records
         charge((self._ceiling,), -ticket.cost)
         if self._outlet.audit is not None:
-            runs = () if ticket.receipt is None else ticket.receipt.result().runs
-            self._audit(ticket, ticket.end, records, runs)
+            settlement = Settlement() if ticket.receipt is None else ticket.receipt.result()
+            self._audit(ticket, ticket.end, records, settlement)
         self._advance(ticket.end, ticket.window, ticket.tail, ticket.resume)
         self._backoff.reset()
         if self._condemned:
@@ -986,7 +986,7 @@ class Pipeline:
             )
         )
 
-    def _audit(self, ticket: Ticket, end: int, records: int, runs: tuple[Run, ...]) -> None:
+    def _audit(self, ticket: Ticket, end: int, records: int, settlement: Settlement) -> None:
         """Record what became of a ticket's bytes up to `end`."""
         assert self._outlet.audit is not None
         clock = self._services.clock
@@ -997,7 +997,8 @@ class Pipeline:
                 start=ticket.start,
                 end=end,
                 batch=ticket.batch if ticket.sent is None else ticket.sent,
-                runs=runs,
+                runs=settlement.runs,
+                displaced=settlement.displaced,
                 removed=ticket.removed,
                 dead_lettered=ticket.disposed - ticket.skipped,
                 skipped=ticket.skipped,
@@ -1250,7 +1251,7 @@ class Pipeline:
         tail = Source.tail_after(window, ticket.tail_before, len(window))
         if self._outlet.audit is not None and isinstance(failure, DeliveryError):
             runs = tuple(part for run in failure.runs if (part := run.below(settled)))
-            self._audit(ticket, end, settled, runs)
+            self._audit(ticket, end, settled, Settlement(runs=runs))
         ticket.start = end
         self._advance(end, window, tail, b"")
 

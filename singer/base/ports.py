@@ -149,11 +149,13 @@ class Settlement:
     """Every row of a batch was acknowledged, except the rejected ones, in ascending row order.
 
     `runs` say where the acknowledged rows lie, in the order of their acknowledgements; none where
-    a transaction was found to be committed that nobody heard of.
+    a transaction was found to be committed that nobody heard of. `displaced`: a request was refused
+    for a record in it, and others were sent again behind what had followed them.
     """
 
     rejected: tuple[Rejection, ...] = ()
     runs: tuple[Run, ...] = field(default=(), compare=False)
+    displaced: bool = field(default=False, compare=False)
 
 
 #: Completes with a Settlement, or fails with a DeliveryError once *nothing* of the batch is

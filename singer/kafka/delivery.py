@@ -147,7 +147,10 @@ class Sending:
             self.receipt.set_exception(error)
         else:
             rejected = sorted(self._rejections, key=lambda rejection: rejection.row)
-            self.receipt.set_result(Settlement(rejected=tuple(rejected), runs=tuple(self._runs)))
+            settlement = Settlement(
+                rejected=tuple(rejected), runs=tuple(self._runs), displaced=bool(self.troubles)
+            )
+            self.receipt.set_result(settlement)
 
     def _leading(self) -> int:
         assert self._states is not None

@@ -154,7 +154,10 @@ class Claims:
         """Claims are met in the order of their first offsets: do their files' bytes ascend?"""
         seen = self._bytes.setdefault(claim.file, Intervals())
         behind = claim.range.start < seen.end
-        if seen.add(claim.range.start, claim.range.end):
+        overlap = seen.add(claim.range.start, claim.range.end)
+        if claim.range.displaced and (behind or overlap):
+            claim.findings.displaced += claim.range.records
+        elif overlap:
             claim.findings.again += claim.range.records
         elif behind:
             end = last_offset(claim.range) + 1

@@ -83,6 +83,8 @@ class Findings:
     duplicated: Places = field(default_factory=Places)
     #: Acknowledged once more by the same host, whose position had gone back.
     again: int = 0
+    #: Not in the order of their file, as neighbours of a record that was refused may be.
+    displaced: int = 0
     #: Behind what stands behind them in their file.
     reordered: Places = field(default_factory=Places)
     #: Two ranges say that these are theirs.

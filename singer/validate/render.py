@@ -39,6 +39,7 @@ def _plain(owner: Owner, found: Findings) -> dict[str, object]:
         "duplicated": plain_places(found.duplicated),
         "sent_again": found.again,
         "reordered": plain_places(found.reordered),
+        "displaced": found.displaced,
         "claimed_twice": plain_places(found.claimed_twice),
         "late": found.late,
         "malformed": found.malformed,

@@ -86,6 +86,7 @@ def _ranges(draw: st.DrawFn) -> Range:
         ),
         read_ms=draw(_sints),
         acknowledged_ms=draw(_sints),
+        displaced=draw(st.booleans()),
     )
 
 

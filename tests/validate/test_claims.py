@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -207,6 +207,16 @@ def test_bytes_of_a_file_that_come_behind_later_ones_are_reordered_or_sent_again
     assert findings[0].again == 0
     assert findings[1].again == 2
     assert findings[1].reordered.records == 0
+
+
+def test_neighbours_of_a_refused_record_may_come_late() -> None:
+    made = Partition(records={n: b"%d" % n for n in range(4)}, end=4)
+    late = replace(_range([2, 3], made.records, 0), displaced=True)
+    made.ranges = [(0, _range([0, 1], made.records, 100)), (0, late)]
+    (found, *_), _ = made.verified()
+    assert not found.faults
+    assert found.displaced == 2
+    assert found.verified == 4
 
 
 def test_a_gap_between_accounts_is_missing() -> None:
