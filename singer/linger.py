@@ -3,7 +3,8 @@
 Owns the rounds in which the files of one destination are read. Who finds something new joins the
 round that is open, or opens one; all of a round is read at its end, and what goes to one partition
 becomes one batch. The width of rounds is fixed, or widened while they hold few records, within what
-a budget of latency leaves. Pure: moments (seconds that never go back) come in.
+a budget of latency leaves; where brokers are so far away that nothing is left, one round after the
+other is under way. Pure: moments (seconds that never go back) come in.
 """
 
 from __future__ import annotations
@@ -21,12 +22,21 @@ _NARROWEST: Final = 1 / 8
 _MEAN_WEIGHT: Final = 1 / 8
 _SPREAD_WEIGHT: Final = 1 / 4
 _SPREADS: Final = 4
+#: Brokers are far away where no delivery takes less, in seconds: more than a busy machine adds, or
+#: the wait would feed itself. Rounds are then as wide as a delivery takes, up to `_FAR_WIDEST`: an
+#: idempotent producer has one request of a partition under way (librdkafka 2.16.0), and while
+#: records wait behind it the broker's thread never rests. Measured with round trips of 200 ms: two
+#: thirds of a core, and nothing arrived earlier for it.
+_FAR_SECONDS: Final = 0.03
+_FAR_WIDEST: Final = 0.25
+#: How fast the least that a delivery takes is forgotten, by the sample.
+_FLOOR_RISE: Final = 1 / 16
 
 
 class Linger:
     """The rounds of one destination."""
 
-    __slots__ = ("_due", "_fixed", "_latency", "_mean", "_records", "_spread", "_width")
+    __slots__ = ("_due", "_fixed", "_floor", "_latency", "_mean", "_records", "_spread", "_width")
 
     def __init__(self, config: LingerConfig) -> None:
         self._fixed = config.wait
@@ -36,6 +46,7 @@ class Linger:
         self._records = 0  # of that round
         self._mean = 0.0  # of what delivery takes
         self._spread = 0.0
+        self._floor = 0.0  # the least of late
 
     @property
     def room(self) -> float:
@@ -49,12 +60,15 @@ class Linger:
         if now < self._due:
             return self._due
         room, silence = self.room, now - self._due
+        far = self._floor > max(_FAR_SECONDS, self._latency)
+        if far:
+            room = min(self._floor, _FAR_WIDEST)
         if self._fixed is not None:
             self._due = now + self._fixed
         elif silence > room:
             self._due = now  # nobody came, so nobody is waited for
         else:
-            self._width = min(room, self._adapted(room))
+            self._width = room if far else min(room, self._adapted(room))
             self._due = now + self._width
         self._records = 0
         return self._due
@@ -73,3 +87,4 @@ class Linger:
         if self._fixed is None:
             self._spread += _SPREAD_WEIGHT * (abs(seconds - self._mean) - self._spread)
             self._mean += _MEAN_WEIGHT * (seconds - self._mean)
+            self._floor = min(seconds, self._floor + _FLOOR_RISE * (seconds - self._floor))

@@ -23,7 +23,7 @@ def let_flow(linger: Linger, records_per_second: float, seconds: float) -> list[
     widths, due, now = [], -1.0, 0.0
     while now < seconds:
         now += 1 / records_per_second
-        if now > due:
+        if now >= due:
             due = linger.due(now)
             widths.append(due - now)
         else:
@@ -71,6 +71,37 @@ def test_deliveries_that_vary_leave_less_room() -> None:
     for number in range(200):
         linger.delivered(DELIVERY + 0.01 * (number % 2))
     assert linger.room < LATENCY - DELIVERY - 0.02
+
+
+def far(seconds: float = 0.2, latency: float = 0.005) -> Linger:
+    linger = Linger(LingerConfig(latency=Seconds(latency)))
+    for _ in range(100):
+        linger.delivered(seconds)
+    return linger
+
+
+def test_far_away_one_round_after_the_other_is_under_way() -> None:
+    """Else librdkafka's thread turns round and round until the request that is returns."""
+    for seconds in (0.05, 0.2):
+        widths = let_flow(far(seconds), records_per_second=1000, seconds=5)
+        assert widths[1:] == pytest.approx([seconds] * (len(widths) - 1), rel=0.01)
+    assert max(let_flow(far(10.0), records_per_second=200, seconds=5)) == pytest.approx(
+        0.25, rel=0.01
+    )
+
+
+def test_far_away_what_comes_alone_does_not_wait_either() -> None:
+    assert set(let_flow(far(), records_per_second=2, seconds=5)) == {0.0}
+
+
+def test_what_a_busy_machine_adds_is_no_distance() -> None:
+    assert set(let_flow(far(0.025), records_per_second=1000, seconds=1)) == {0.0}
+
+
+def test_far_away_is_only_what_no_delivery_is_faster_than() -> None:
+    linger = far(10.0)
+    linger.delivered(0.001)  # it was not far away, but stood still
+    assert set(let_flow(linger, records_per_second=200, seconds=1)) == {0.0}
 
 
 def test_a_fixed_width_is_neither_widened_nor_skipped() -> None:
