@@ -418,6 +418,7 @@ class Pipeline:
                     self.at_end = True
                     return
                 if self._after and self._must_wait():
+                    self._let_younger_come_to_cut()
                     return
                 if retry_at := self._retry_at:
                     await asyncio.sleep(retry_at - self._services.loop.time())
@@ -428,9 +429,10 @@ class Pipeline:
                 if self._failure is not None:
                     await self._wait_moved()  # the rewind comes when nothing is under way
                 elif await self._turn():
-                    if self._is_held_back():
-                        for younger in self._successors:
-                            younger.wake()  # it may have something before the cut
+                    if self._is_held_back() and (
+                        not self._successors or await self._all_committed()
+                    ):
+                        self._let_younger_come_to_cut()
                         return
                     await asyncio.sleep(0)  # a turn is one window; now the others'
                 elif self._held_is_due() is not State.MORE:
@@ -509,9 +511,23 @@ class Pipeline:
             for older in self._after
             if not older.reading_done and older.file.final_since is not None
         )
-        if self.before_cut and all(older._is_held_back() for older in self._after):  # noqa: SLF001
-            return False  # what it has before the cut is older than what they have behind it
-        return bool(self._after)
+        # What it has before the cut is older than what they have behind it.
+        return bool(self._after) and not (
+            self.before_cut and all(older._has_come_to_cut() for older in self._after)  # noqa: SLF001
+        )
+
+    def _has_come_to_cut(self) -> bool:
+        """Whether neither it nor an older file of the path has anything before a cut left."""
+        return (
+            self._is_held_back()
+            and not self._tickets
+            and all(older._has_come_to_cut() for older in self._after)  # noqa: SLF001
+        )
+
+    def _let_younger_come_to_cut(self) -> None:
+        if self.destination.barrier is not None:
+            for younger in self._successors:
+                younger.wake()
 
     async def _turn(self) -> bool:
         """Read and send one window; False when the file ends at the cursor."""
