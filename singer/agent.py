@@ -160,6 +160,7 @@ class Agent:
         self._arrivals: list[Arrivals] = []
         self._book: Book | None = None  # None until it is known who we are
         self._publishers: list[AuditPublisher] = []
+        self._changeovers: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._deciders = Deciders(config.agent.decider_file)
         self._positions = SqlitePositions(
@@ -447,7 +448,7 @@ class Agent:
             lambda destination: self._clusters[clusters[destination]].end_offsets,
         )
         if changeover is not None:
-            self._spawn(changeover.run())
+            self._changeovers.append(self._spawn(changeover.run()))
 
     def _catch_up(self, cluster: str) -> CatchUp | None:
         """The line of a cluster for backlog, one for all of its destinations."""
@@ -486,10 +487,10 @@ class Agent:
         hung_since: float | None = None
         while self._once and not self._stop.is_set():
             late = [stream for stream in self.streams if not stream.caught_up]
-            if not late:
+            if not late and all(each.done() for each in self._changeovers):
                 self.request_stop("everything is delivered")
                 return
-            if not all(stream.hangs for stream in late):
+            if not late or not all(stream.hangs for stream in late):
                 hung_since = None
             elif hung_since is None:
                 hung_since = loop.time()

@@ -116,6 +116,17 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
     made.close()
 
 
+def test_a_run_of_once_carries_a_promotion_out_before_it_ends(pair: Pair) -> None:
+    pair.write(300)
+    assert pair.agent.run_once() == 0
+    pair.promote("canary")
+    pair.write(50)
+    assert pair.agent.run_once() == 0
+    pair.wait_for_all()
+    (promotion,) = pair.promotions()
+    assert promotion["complete"] is True
+
+
 def test_switching_there_and_back_loses_and_repeats_nothing(pair: Pair) -> None:
     agent = pair.agent
     pair.write(500)
