@@ -90,7 +90,8 @@ class Shadows:
             ShadowLags(stream=shadow.stream, destination=shadow.name, nbytes=nbytes)
         )
         for _, pipeline in pipelines:
-            pipeline.interrupt()
+            if not pipeline.resting:
+                pipeline.interrupt()
 
     def _go_on(self, shadow: Destination, lag: Lag, pipelines: list[Pipeline]) -> None:
         """Skip what came meanwhile, or send again if all that was sent is settled."""
@@ -112,7 +113,8 @@ class Shadows:
         else:
             lag.others = self._others(shadow.name)
         for pipeline in pipelines:
-            pipeline.wake()
+            if not pipeline.resting:
+                pipeline.wake()
 
     def _others(self, name: str) -> dict[Key, Position]:
         """By file, the furthest position that another destination than `name` has."""

@@ -31,6 +31,40 @@ def raise_up(agent, writer):
     agent.loop.call_soon(writer.settle)
 
 
+def goes_down(agent, writer):
+    writer.up = not writer.up
+    if writer.up:
+        agent.loop.call_soon(writer.settle)
+
+
+def refuses(agent, writer):
+    writer.failing = not writer.failing
+
+
+@pytest.mark.parametrize("fault", [goes_down, refuses])
+@pytest.mark.parametrize("times", [1, 4], ids=["for long", "now and then"])
+def test_it_is_down_or_refuses_and_the_others_go_on(pair, logs, fault, times):
+    """Everything arrives at the others meanwhile, more than there is memory, and nothing twice."""
+    agent, up, down = pair
+    log = logs / "app.log"
+    agent.start()
+    written = []
+    for number in range(2 * times):
+        fault(agent, down)
+        some = lines(len(written), len(written) + 12_000 // times, pad=90)
+        append(log, some)
+        written += some
+        agent.run_until(has(up, some), "its lines")
+        if number % 2 == 0:
+            log.rename(logs / f"app.log.{number}")
+    assert up.arrived == written
+    agent.run_until(has(down, written), "all of it, when it is well", seconds=30.0)
+    agent.run_until_caught_up()
+    assert list(dict.fromkeys(down.arrived)) == written
+    assert up.arrived == written
+    assert agent.stop()
+
+
 def test_what_it_has_not_read_is_compressed_and_the_others_go_on(pair, logs):
     agent, up, down = pair
     log, old = logs / "app.log", logs / "app.log.1"
