@@ -160,8 +160,8 @@ class Agent:
         self._arrivals: list[Arrivals] = []
         self._book: Book | None = None  # None until it is known who we are
         self._publishers: list[AuditPublisher] = []
-        self._changeovers: list[asyncio.Task[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._changeovers: list[asyncio.Task[None]] = []
         self._deciders = Deciders(config.agent.decider_file)
         self._positions = SqlitePositions(
             state.positions,
@@ -485,12 +485,17 @@ class Agent:
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()
         hung_since: float | None = None
+        delivered_at: float | None = None
         while self._once and not self._stop.is_set():
             late = [stream for stream in self.streams if not stream.caught_up]
-            if not late and all(each.done() for each in self._changeovers):
-                self.request_stop("everything is delivered")
-                return
-            if not late or not all(stream.hangs for stream in late):
+            if not late:
+                # A promotion takes a moment more; a cluster that is down is not waited for.
+                delivered_at = delivered_at or loop.time()
+                patience = self._config.agent.drain_deadline if self._changes_over else 0.0
+                if loop.time() - delivered_at >= patience:
+                    self.request_stop("everything is delivered")
+                    return
+            elif not all(stream.hangs for stream in late):
                 hung_since = None
             elif hung_since is None:
                 hung_since = loop.time()
@@ -505,6 +510,11 @@ class Agent:
         await self._stop.wait()
         if self._once and not all(stream.caught_up for stream in self.streams):
             self._status = self._status or os.EX_TEMPFAIL
+
+    @property
+    def _changes_over(self) -> bool:
+        """Whether a promotion is not complete."""
+        return any(not each.done() for each in self._changeovers)
 
     async def _keep_deciders(self, threads: DeviceThreads) -> None:
         """Look whether somebody changed the decider file."""

@@ -23,7 +23,7 @@ from singer.base.events import (
     PromotionBegins,
     PromotionCancelled,
     PromotionComplete,
-    RolesPromoted,
+    RolesKnown,
 )
 from singer.base.ports import Clock
 from singer.base.position import Position
@@ -163,16 +163,17 @@ class Promotions:
     def in_effect(self, stream: StreamConfig) -> StreamConfig:
         """A stream as its promotions have it: who is primary, and who a shadow."""
         effective = in_effect(stream, self._all)
-        if effective != stream:
+        if len(stream.publish) > 1:
             names = {
                 shadow: [d.name for d in effective.publish if d.shadow is shadow]
                 for shadow in (False, True)
             }
             self._emit(
-                RolesPromoted(
+                RolesKnown(
                     stream=stream.name,
                     primaries=", ".join(names[False]),
                     shadows=", ".join(names[True]),
+                    promoted=effective != stream,
                 )
             )
         return effective

@@ -808,19 +808,24 @@ class RegistryRead(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RolesPromoted(Event):
-    """A promotion says otherwise than the configuration who is the primary of a stream."""
+class RolesKnown(Event):
+    """A stream goes to several destinations; `promoted`: not as the configuration says."""
 
     stream: str
     primaries: str
     shadows: str
+    promoted: bool
 
     def message(self) -> str:
-        """Who is what, and how to make it said in one place only."""
+        """Who is what."""
+        why = (
+            ", by a promotion and whatever the configuration says: change `shadow` there, too"
+            if self.promoted
+            else ""
+        )
         return (
-            f"stream {self.stream}: by its promotions {self.primaries} is primary and "
-            f"{self.shadows or 'nobody'} a shadow, whatever `shadow` says in the configuration: "
-            f"change it there, too"
+            f"stream {self.stream}: primary {self.primaries or 'nobody'}, "
+            f"shadow {self.shadows or 'nobody'}{why}"
         )
 
 
