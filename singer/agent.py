@@ -351,18 +351,19 @@ class Agent:
 
     async def _audit(self, agent_id: str, zone: Zone) -> None:
         """Record what is delivered, and publish it, where clusters say so."""
-        self._book = Book(
+        self._book = book = Book(
             host=agent_id,
             zone=lambda: zone.names[0] if zone.names else "",
-            now_ms=lambda: self._clock.now_ns() // 1_000_000,
+            first=await self._positions.last_entry() + 1,
         )
-        self._positions.keep(self._book.take)
+        self._positions.keep(book.take)
         audited = {n: c for n in self._clusters if (c := self._config.clusters[n].audit)}
-        if self._embedded or audited:
-            # Those of an embedded cluster spoke of what was in it, which is gone.
-            await self._positions.forget_messages_except(
-                [name for name in audited if name not in self._embedded]
-            )
+        # Those of an embedded cluster spoke of what was in it, which is gone. Whoever has no stream
+        # now may have one again.
+        every = self._config.clusters.items()
+        await self._positions.forget_entries_except(
+            [name for name, each in every if each.audit and name not in self._embedded]
+        )
         for name, config in audited.items():
             cluster = self._clusters[name]
             if config.create is not None:
@@ -374,6 +375,8 @@ class Agent:
                     config,
                     writer=KafkaWriter(cluster, config.topic, by_key),
                     journal=self._positions,
+                    close=partial(book.close, name),
+                    clock=self._clock,
                     emit=self._emit,
                 )
             )

@@ -1,6 +1,7 @@
 """What an agent says of acknowledged records, put together: `base.wire.audit` has the format.
 
-Owns the ranges and accounts of what was settled since they were last taken. No I/O, no clock. Loop
+Owns the ranges and accounts that grow. They go on over many group commits, each of which takes
+along what they say then; who publishes has them closed, and others begun. No I/O, no clock. Loop
 thread only, and on the way of every record: records that lie in the window as they are digested,
 one behind the other with a newline between, are digested where they lie.
 """
@@ -8,25 +9,37 @@ one behind the other with a newline between, are digested where they lie.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import islice
 from typing import Final
 
+import numpy as np
 import xxhash
 
 from singer.base.batch import Int64s, RecordBatch, Run
 from singer.base.position import Position
-from singer.base.wire.audit import BLOCK, Account, Audit, File, Message, Range, encode
+from singer.base.wire.audit import (
+    ACCOUNTS,
+    BLOCK,
+    RANGES,
+    Audit,
+    Entry,
+    File,
+    encode,
+    encode_account,
+    encode_file,
+    encode_range,
+    put,
+)
 
 _NEWLINE: Final = b"\n"
 #: Of fewer rows each is looked at by itself: numpy's calls cost more.
 _FEW: Final = 8
-#: A message ends before it is larger than brokers take by default.
-_MESSAGE_BYTES: Final = 256 << 10
-#: What an account, or a range without its digests, takes at most, about.
-_ENTRY_BYTES: Final = 80
+#: A range whose digests or runs take more does not grow on: each group commit writes them again.
+_LONG_BYTES: Final = 2 << 10
+#: So many ranges and accounts may grow; they take a kilobyte each.
+_MOST: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +67,10 @@ class Settled:
 class _Digests:
     """Of records one behind the other, a block each."""
 
-    __slots__ = ("_lengths", "_payloads", "done")
+    __slots__ = ("_done", "_lengths", "_payloads")
 
     def __init__(self) -> None:
-        self.done: list[int] = []
+        self._done = bytearray()
         self._payloads: xxhash.xxh3_64 | None = None
         self._lengths = b""
 
@@ -66,147 +79,235 @@ class _Digests:
         if self._payloads is None:
             self._payloads = xxhash.xxh3_64()
         self._payloads.update(payloads)
-        self._lengths += lengths
-        if len(self._lengths) == 4 * BLOCK:
-            self.close()
+        self._count(lengths)
+
+    def add_one(self, payload: memoryview) -> None:
+        """One more, without the newline."""
+        if self._payloads is None:
+            self._payloads = xxhash.xxh3_64()
+        self._payloads.update(payload)
+        self._payloads.update(_NEWLINE)
+        self._count(len(payload).to_bytes(4, "little"))
 
     @property
     def room(self) -> int:
         """How many records the open block takes."""
         return BLOCK - len(self._lengths) // 4
 
-    def close(self) -> None:
-        """End the open block."""
-        if self._payloads is not None:
-            seed = self._payloads.intdigest()
-            self.done.append(xxhash.xxh3_64_intdigest(self._lengths, seed))
+    @property
+    def packed(self) -> bytes:
+        """All of them as they are written; the open block's as if it ended here."""
+        return bytes(self._done) + self._open_block()
+
+    @property
+    def long(self) -> bool:
+        """Whether they are many."""
+        return len(self._done) >= _LONG_BYTES
+
+    def _count(self, lengths: bytes) -> None:
+        self._lengths += lengths
+        if len(self._lengths) == 4 * BLOCK:
+            self._done += self._open_block()
             self._payloads, self._lengths = None, b""
+
+    def _open_block(self) -> bytes:
+        if self._payloads is None:
+            return b""
+        seed = self._payloads.intdigest()
+        return xxhash.xxh3_64_intdigest(self._lengths, seed).to_bytes(8, "little")
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class _Open:
-    """A range that more may be added to."""
+class _Growing:
+    """What is said of bytes [start, end) of a file so far. `new`: since it was last taken."""
 
-    position: Position
+    number: int
+    cluster: str
+    key: bytes
+    head: bytes
+    about: bytes
     start: int
     end: int
+    new: bool = False
+    file: int = 0  # in a message of its own
+
+    def entry(self) -> Entry:
+        """As it is now."""
+        field_, content = self._content()
+        return Entry(self.number, self.cluster, self.key, self.head, self.about, field_, content)
+
+    def _content(self) -> tuple[int, bytes]:
+        raise NotImplementedError
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Account(_Growing):
+    delivered: int = 0
+    filtered: int = 0
+    sampled: int = 0
+    dead_lettered: int = 0
+    skipped: int = 0
+    records: int = 0
+    unknown: bool = False
+
+    def _content(self) -> tuple[int, bytes]:
+        return ACCOUNTS, encode_account(self)
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Range(_Growing):
     offset: int
     read_ms: int
-    next: int  # offset behind its last record
     displaced: bool
     acknowledged_ms: int = 0
     records: int = 0
     nbytes: int = 0
-    runs: list[int] = field(default_factory=list)
+    next: int = 0  # offset behind its last record
+    run: int = 0  # records of the last run
+    runs: bytearray = field(default_factory=bytearray)  # what is before it, as it is written
     digests: _Digests = field(default_factory=_Digests)
+
+    @property
+    def block(self) -> int:
+        return 0 if self.offset < 0 else BLOCK
+
+    @property
+    def packed_runs(self) -> bytes:
+        if self.offset < 0:
+            return b""
+        packed = bytearray(self.runs)
+        put(packed, self.run)
+        return bytes(packed)
+
+    @property
+    def packed_digests(self) -> bytes:
+        return self.digests.packed
 
     def takes(self, start: int, offset: int, *, displaced: bool) -> bool:
         """Whether records at this place of the file and the partition may be added."""
         if displaced is not self.displaced:
             return False
+        if start < self.end or self.digests.long or len(self.runs) >= _LONG_BYTES:
+            return False
         if offset < 0 or self.offset < 0:
-            return offset == self.offset and start >= self.end
-        return offset >= self.next and start >= self.end
+            return offset == self.offset
+        return offset >= self.next
 
-    def finished(self, file: int) -> Range:
-        self.digests.close()
-        known = self.offset >= 0
-        return Range(
-            file=file,
-            start=self.start,
-            end=self.end,
-            records=self.records,
-            nbytes=self.nbytes,
-            offset=self.offset,
-            runs=tuple(self.runs) if known else (),
-            block=BLOCK if known else 0,
-            digests=tuple(self.digests.done),
-            read_ms=self.read_ms,
-            acknowledged_ms=self.acknowledged_ms,
-            displaced=self.displaced,
-        )
+    def extend(self, run: Run) -> None:
+        """Take the offsets of a run."""
+        if run.offset < 0:
+            return
+        if self.run and run.offset != self.next:
+            put(self.runs, self.run)
+            put(self.runs, run.offset - self.next)
+            self.run = 0
+        self.run += run.count
+        self.next = run.offset + run.count
+
+    def _content(self) -> tuple[int, bytes]:
+        return RANGES, encode_range(self)
 
 
 class Recorder:
     """Of what goes to one topic for one destination of a stream."""
 
-    def __init__(self, cluster: str, topic: str, changed: Callable[[Recorder], None]) -> None:
-        """`changed` hears of the first thing that was recorded since the last taking."""
+    def __init__(self, book: Book, cluster: str, topic: str) -> None:
         self.cluster = cluster
         self.topic = topic
-        self._changed = changed
-        self._open: dict[tuple[int, int], _Open] = {}  # by row and partition
-        self._finished: dict[int, list[_Open]] = {}  # by partition
-        self._accounts: dict[int, list[tuple[Position, Account]]] = {}  # by row
+        self._book = book
+        self._ranges: dict[tuple[int, int], _Range] = {}  # by row and partition
+        self._accounts: dict[int, _Account] = {}  # by row
 
     def settled(self, what: Settled) -> None:
         """Record what became of a stretch."""
-        self._account(what.position, _account_of(what))
+        self._settle(what)
         batch = what.batch
         steady = None if len(batch) <= _FEW else _is_steady(batch)
         for run in what.runs:
-            rows = run.rows
-            first, last = _ends(rows, run.count)
-            start, end = _begin(what, first), int(batch.ends[last])
-            range_ = self._range(what, run, start)
-            range_.end = end
+            first, last = _ends(run.rows, run.count)
+            range_ = self._range(what, run, _begin(what, first))
+            range_.end = int(batch.ends[last])
             range_.acknowledged_ms = what.acknowledged_ms
             range_.records += run.count
+            range_.extend(run)
             if run.offset < 0:
-                range_.nbytes += int(batch.lengths[rows].sum())
-                continue
-            if range_.runs and run.offset == range_.next:
-                range_.runs[-1] += run.count
+                range_.nbytes += int(batch.lengths[run.rows].sum())
             else:
-                if range_.runs:
-                    range_.runs.append(run.offset - range_.next)
-                range_.runs.append(run.count)
-            range_.next = run.offset + run.count
-            range_.nbytes += _digest(range_.digests, batch, rows, run.count, steady=steady)
+                range_.nbytes += _digest(range_.digests, batch, run.rows, run.count, steady=steady)
+            if not range_.new:
+                self._book.grown(range_)
 
     def unknown(self, position: Position, end: int) -> None:
         """An earlier life settled the bytes up to `end`, and nobody knows how."""
-        self._account(position, Account(start=position.offset, end=end, unknown=True))
+        account = self._begin_account(position, position.offset)
+        account.end, account.unknown = end, True
+        del self._accounts[position.id]
 
     def skipped(self, position: Position, end: int) -> None:
         """The bytes up to `end` are passed over for good."""
-        start = position.offset
-        self._account(position, Account(start=start, end=end, skipped=end - start))
+        account = self._account(position, position.offset)
+        account.skipped += end - account.end
+        account.end = end
 
-    def take(self) -> Iterator[tuple[int | None, list[tuple[Position, Account | _Open]]]]:
-        """What was recorded: (partition, ranges), and (None, accounts). It is forgotten."""
-        for (_, partition), each in self._open.items():
-            self._finished.setdefault(partition, []).append(each)
-        finished, accounts = self._finished, self._accounts
-        self._open, self._finished, self._accounts = {}, {}, {}
-        for partition, ranges in finished.items():
-            yield partition, [(each.position, each) for each in ranges]
-        yield None, [entry for entries in accounts.values() for entry in entries]
+    def close(self) -> None:
+        """What is said from now on is said in others."""
+        self._ranges.clear()
+        self._accounts.clear()
 
-    def _account(self, position: Position, account: Account) -> None:
-        if not self._accounts:
-            self._changed(self)
-        entries = self._accounts.setdefault(position.id, [])
-        if entries and not (account.unknown or entries[-1][1].unknown):
-            before = entries[-1][1]
-            if before.end == account.start:  # as a rule: one for all of the file
-                entries[-1] = (position, _joined(before, account))
-                return
-        entries.append((position, account))
+    def _settle(self, what: Settled) -> None:
+        account = self._account(what.position, what.start)
+        disposed = what.dead_lettered + what.skipped
+        account.skipped += what.skipped
+        account.dead_lettered += what.dead_lettered
+        for cause, nbytes in what.removed.items():
+            disposed += nbytes
+            if cause == "filtered":
+                account.filtered += nbytes
+            elif cause == "sampled":
+                account.sampled += nbytes
+            else:
+                account.skipped += nbytes
+        account.delivered += what.end - what.start - disposed
+        account.records += what.records
+        account.end = what.end
 
-    def _range(self, what: Settled, run: Run, start: int) -> _Open:
-        key = (what.position.id, run.partition)
-        found = self._open.get(key)
+    def _account(self, position: Position, start: int) -> _Account:
+        found = self._accounts.get(position.id)
+        if found is None or found.end != start:
+            return self._begin_account(position, start)
+        if not found.new:
+            self._book.grown(found)
+        return found
+
+    def _begin_account(self, position: Position, start: int) -> _Account:
+        number, key, head = self._book.begin(self, position.stream, None)
+        self._accounts[position.id] = new = _Account(
+            number=number,
+            cluster=self.cluster,
+            key=key,
+            head=head,
+            about=_about(position),
+            start=start,
+            end=start,
+        )
+        self._book.grown(new)
+        return new
+
+    def _range(self, what: Settled, run: Run, start: int) -> _Range:
+        place = (what.position.id, run.partition)
+        found = self._ranges.get(place)
         if found is not None and found.takes(start, run.offset, displaced=what.displaced):
             return found
-        if found is not None:
-            self._finished.setdefault(run.partition, []).append(found)
-        self._open[key] = new = _Open(
-            position=what.position,
+        number, key, head = self._book.begin(self, what.position.stream, run.partition)
+        self._ranges[place] = new = _Range(
+            number=number,
+            cluster=self.cluster,
+            key=key,
+            head=head,
+            about=_about(what.position),
             start=start,
             end=start,
             offset=run.offset,
-            next=run.offset,
             read_ms=what.read_ms,
             displaced=what.displaced,
         )
@@ -214,160 +315,85 @@ class Recorder:
 
 
 class Book:
-    """All recorders of an agent; `take` gives what they recorded as messages."""
+    """All recorders of an agent. `first` is the number of this run's first range or account."""
 
-    def __init__(self, *, host: str, zone: Callable[[], str], now_ms: Callable[[], int]) -> None:
+    def __init__(self, *, host: str, zone: Callable[[], str], first: int = 1) -> None:
         self._host = host
         self._zone = zone
-        self._now_ms = now_ms
         self._run = os.urandom(8).hex()
-        self._changed: list[Recorder] = []
+        self._next = first
+        self._growing = 0
+        self._grown: list[_Growing] = []
+        self._open: dict[Recorder, None] = {}
 
     def recorder(self, cluster: str, topic: str) -> Recorder:
         """For what one destination of a stream sends to a topic."""
-        return Recorder(cluster, topic, self._changed.append)
+        return Recorder(self, cluster, topic)
 
-    def take(self) -> list[Message]:
-        """What was recorded since the last time."""
-        changed = tuple(self._changed)
-        self._changed.clear()
-        messages = []
-        for recorder in changed:
-            for partition, entries in recorder.take():
-                messages += [
-                    self._message(recorder, partition, some) for some in _in_pieces(entries)
-                ]
-        return messages
+    def take(self) -> list[Entry]:
+        """What is new since the last time, or was said then and has grown."""
+        grown, self._grown = self._grown, []
+        entries = []
+        for each in grown:
+            each.new = False
+            entries.append(each.entry())
+        if self._growing > _MOST:
+            for recorder in tuple(self._open):
+                self._close(recorder)
+            self._growing = 0
+        return entries
 
-    def _message(
-        self,
-        recorder: Recorder,
-        partition: int | None,
-        entries: Sequence[tuple[Position, Account | _Open]],
-    ) -> Message:
-        files: dict[int, tuple[int, File]] = {}
-        ranges, accounts = [], []
-        for position, entry in entries:
-            number, _ = files.setdefault(position.id, (len(files), _file(position)))
-            if isinstance(entry, _Open):
-                ranges.append(entry.finished(number))
-            else:
-                accounts.append(_numbered(entry, number))
-        audit = Audit(
-            host=self._host,
-            zone=self._zone(),
-            run=self._run,
-            written_ms=self._now_ms(),
-            cluster=recorder.cluster,
-            files=tuple(file for _, file in files.values()),
-            topic="" if partition is None else recorder.topic,
-            partition=partition or 0,
-            ranges=tuple(ranges),
-            accounts=tuple(accounts),
-        )
-        if partition is None:
-            key = f"{self._host}\0{entries[0][0].stream}"
-        else:
-            key = f"{recorder.topic}\0{partition}"
-        return Message(cluster=recorder.cluster, key=key.encode(), value=encode(audit))
+    def close(self, cluster: str) -> int:
+        """End all that grows of a cluster: what has a lower number than this one is final, once
+        that was taken.
+        """
+        for recorder in [each for each in self._open if each.cluster == cluster]:
+            self._close(recorder)
+        self._growing *= bool(self._open)
+        return self._next
 
+    def begin(
+        self, recorder: Recorder, stream: str, partition: int | None
+    ) -> tuple[int, bytes, bytes]:
+        """The number, the key and the head of a range, or of an account (`partition` None)."""
+        self._open[recorder] = None
+        self._growing += 1
+        number, self._next = self._next, self._next + 1
+        topic = "" if partition is None else recorder.topic
+        key = f"{self._host}\0{stream}" if partition is None else f"{topic}\0{partition}"
+        where = (recorder.cluster, topic, partition or 0)
+        return number, key.encode(), _head(self._host, self._zone(), self._run, where)
 
-def _in_pieces(
-    entries: list[tuple[Position, Account | _Open]],
-) -> Iterator[list[tuple[Position, Account | _Open]]]:
-    """As many together as a message takes."""
-    some: list[tuple[Position, Account | _Open]] = []
-    size = 0
-    for position, entry in entries:
-        more = _ENTRY_BYTES + len(position.path)
-        if isinstance(entry, _Open):
-            more += 8 * (len(entry.digests.done) + 1) + 5 * len(entry.runs)
-        if some and size + more > _MESSAGE_BYTES:
-            yield some
-            some, size = [], 0
-        some.append((position, entry))
-        size += more
-    if some:
-        yield some
+    def grown(self, what: _Growing) -> None:
+        """It is to be taken."""
+        what.new = True
+        self._grown.append(what)
 
-
-def _file(position: Position) -> File:
-    identity = position.identity
-    return _file_of(
-        (position.stream, position.destination, position.path),
-        (
-            identity.device,
-            identity.inode,
-            identity.birth_ns or 0,
-            position.id,
-            position.first_seen_ns,
-        ),
-    )
+    def _close(self, recorder: Recorder) -> None:
+        recorder.close()
+        del self._open[recorder]
 
 
 @lru_cache(maxsize=4096)
-def _file_of(names: tuple[str, str, str], numbers: tuple[int, int, int, int, int]) -> File:
-    """The same files are spoken of again and again."""
-    stream, destination, path = names
-    device, inode, birth_ns, row, first_seen_ns = numbers
-    return File(
-        stream=stream,
-        destination=destination,
-        path=os.fsencode(path),
-        device=device,
-        inode=inode,
-        birth_ns=birth_ns,
-        row=row,
-        first_seen_ns=first_seen_ns,
-    )
+def _head(host: str, zone: str, run: str, where: tuple[str, str, int]) -> bytes:
+    cluster, topic, partition = where
+    audit = Audit(host=host, zone=zone, run=run, cluster=cluster, topic=topic, partition=partition)
+    return encode(audit)
 
 
-def _account_of(what: Settled) -> Account:
-    disposed = what.dead_lettered + what.skipped
-    filtered = sampled = 0
-    skipped = what.skipped
-    if what.removed:
-        filtered, sampled = what.removed.get("filtered", 0), what.removed.get("sampled", 0)
-        taken = sum(what.removed.values())
-        skipped += taken - filtered - sampled
-        disposed += taken
-    return Account(
-        start=what.start,
-        end=what.end,
-        delivered=what.end - what.start - disposed,
-        filtered=filtered,
-        sampled=sampled,
-        dead_lettered=what.dead_lettered,
-        skipped=skipped,
-        records=what.records,
-    )
-
-
-def _joined(one: Account, other: Account) -> Account:
-    return Account(
-        start=one.start,
-        end=other.end,
-        delivered=one.delivered + other.delivered,
-        filtered=one.filtered + other.filtered,
-        sampled=one.sampled + other.sampled,
-        dead_lettered=one.dead_lettered + other.dead_lettered,
-        skipped=one.skipped + other.skipped,
-        records=one.records + other.records,
-    )
-
-
-def _numbered(account: Account, file: int) -> Account:
-    return Account(
-        file=file,
-        start=account.start,
-        end=account.end,
-        delivered=account.delivered,
-        filtered=account.filtered,
-        sampled=account.sampled,
-        dead_lettered=account.dead_lettered,
-        skipped=account.skipped,
-        records=account.records,
-        unknown=account.unknown,
+def _about(position: Position) -> bytes:
+    identity = position.identity
+    return encode_file(
+        File(
+            stream=position.stream,
+            destination=position.destination,
+            path=os.fsencode(position.path),
+            device=identity.device,
+            inode=identity.inode,
+            birth_ns=identity.birth_ns or 0,
+            row=position.id,
+            first_seen_ns=position.first_seen_ns,
+        )
     )
 
 
@@ -392,7 +418,7 @@ def _begin(what: Settled, row: int) -> int:
 def _is_steady(batch: RecordBatch) -> bool:
     """Whether its records lie one behind the other, with a newline behind each."""
     ends = batch.starts + batch.lengths
-    if int(ends[-1]) >= len(batch.buffer) or not batch.buffer.flags.c_contiguous:
+    if int(ends[-1]) >= len(batch.buffer):
         return False
     return bool((batch.starts[1:] == ends[:-1] + 1).all() and (batch.buffer[ends] == 10).all())
 
@@ -401,45 +427,28 @@ def _digest(
     digests: _Digests, batch: RecordBatch, rows: slice | Int64s, count: int, *, steady: bool | None
 ) -> int:
     """Add rows; their payload bytes. `steady`: as `_is_steady` says of the batch, None: of few."""
-    if steady is None and isinstance(rows, slice):
-        return sum(_digest_one(digests, batch, rows.start + n) for n in range(count))
-    lengths = batch.lengths[rows].astype("<i4", copy=False)
-    consecutive = isinstance(rows, slice) or int(rows[-1]) - int(rows[0]) == count - 1
-    if steady and consecutive:
-        first, last = _ends(rows, count)
-        view = batch.buffer.data
-        starts, end = batch.starts, int(batch.starts[last] + batch.lengths[last]) + 1
-        packed = lengths.tobytes()
-        done = 0
-        while done < count:
-            taken = min(digests.room, count - done)
-            low = int(starts[first + done])
-            high = int(starts[first + done + taken]) if done + taken < count else end
-            digests.add(view[low:high], packed[4 * done : 4 * (done + taken)])
-            done += taken
-        return end - int(starts[first]) - count
-    return _digest_each(digests, batch, rows, lengths.tobytes(), count)
-
-
-def _digest_one(digests: _Digests, batch: RecordBatch, row: int) -> int:
-    start, length = int(batch.starts[row]), int(batch.lengths[row])
-    payload = batch.buffer[start : start + length].tobytes() + _NEWLINE
-    digests.add(payload, length.to_bytes(4, "little"))
-    return length
-
-
-def _digest_each(
-    digests: _Digests, batch: RecordBatch, rows: slice | Int64s, packed: bytes, count: int
-) -> int:
-    """The same for records that lie anywhere."""
-    starts = batch.starts[rows]
-    stretches = map(slice, starts.tolist(), (starts + batch.lengths[rows]).tolist())
-    payloads = map(batch.buffer.data.__getitem__, stretches)
-    done = nbytes = 0
+    view = batch.buffer.data
+    starts, lengths = batch.starts[rows], batch.lengths[rows]
+    if steady is None:
+        nbytes = 0
+        for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+            digests.add_one(view[start : start + length])
+            nbytes += length
+        return nbytes
+    packed = lengths.astype("<i4", copy=False).tobytes()
+    first, last = _ends(rows, count)
+    steady = steady and last - first == count - 1
+    ends = starts + lengths
+    done = 0
     while done < count:
-        taken = min(digests.room, count - done)
-        block = _NEWLINE.join([*islice(payloads, taken), b""])
-        digests.add(block, packed[4 * done : 4 * (done + taken)])
-        nbytes += len(block) - taken
-        done += taken
-    return nbytes
+        stop = min(done + digests.room, count)
+        if steady:
+            digests.add(
+                view[int(starts[done]) : int(ends[stop - 1]) + 1], packed[4 * done : 4 * stop]
+            )
+        else:
+            stretches = map(slice, starts[done:stop].tolist(), ends[done:stop].tolist())
+            pieces = map(view.__getitem__, stretches)
+            digests.add(_NEWLINE.join([*pieces, b""]), packed[4 * done : 4 * stop])
+        done = stop
+    return int(lengths.sum(dtype=np.int64))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from singer.audit import Book, Settled
 from singer.base.batch import RecordBatch, Run
 from singer.base.position import FileIdentity, Position
-from singer.base.wire.audit import Audit, Range, decode
+from singer.base.wire.audit import Audit, Entry, Range, decode, messages
 from singer.validate.claims import digest
 
 _PAYLOADS = st.one_of(st.binary(max_size=6), st.just(b"a\nb"), st.just(b""))
@@ -42,6 +42,25 @@ def _batch(payloads: Sequence[bytes], start: int, *, gap: bytes) -> RecordBatch:
         ends=ends + start,
         span=(start, start + len(data)),
     )
+
+
+class Journal:
+    """A book, and what group commits keep of it."""
+
+    def __init__(self) -> None:
+        self.book = Book(host="h", zone=lambda: "z", first=7)
+        self._entries: dict[int, Entry] = {}
+
+    def commit(self) -> None:
+        self._entries |= {entry.number: entry for entry in self.book.take()}
+
+    def publish(self) -> list[Audit]:
+        """What is final, as messages say it."""
+        final = self.book.close("main")
+        self.commit()
+        ready = [self._entries.pop(n) for n in sorted(self._entries) if n < final]
+        assert not self._entries
+        return [decode(value) for _, value in messages(ready, 7)]
 
 
 class Topic:
@@ -82,15 +101,17 @@ class Topic:
 @given(st.data())
 def test_ranges_and_accounts_are_those_of_the_records_that_were_sent(data: st.DataObject) -> None:
     topic = Topic()
-    book = Book(host="h", zone=lambda: "z", now_ms=lambda: 7)
-    recorder = book.recorder("main", "t")
+    journal = Journal()
+    recorder = journal.book.recorder("main", "t")
     ends = {1: 0, 2: 0}
     sent: defaultdict[int, int] = defaultdict(int)
     audits: list[Audit] = []
     for _ in range(data.draw(st.integers(1, 12))):
-        kind = data.draw(st.sampled_from(["batch", "big", "others", "take"]))
-        if kind == "take":
-            audits += [decode(message.value) for message in book.take()]
+        kind = data.draw(st.sampled_from(["batch", "big", "others", "commit", "publish"]))
+        if kind == "commit":
+            journal.commit()
+        elif kind == "publish":
+            audits += journal.publish()
         elif kind == "others":
             topic.records[data.draw(st.integers(0, 2))].append(b"of others")
         else:
@@ -119,8 +140,8 @@ def test_ranges_and_accounts_are_those_of_the_records_that_were_sent(data: st.Da
             )
             ends[row] = batch.span[1]
             sent[row] += len(payloads)
-    audits += [decode(message.value) for message in book.take()]
-    assert book.take() == []
+    audits += journal.publish()
+    assert journal.publish() == []
     claimed: defaultdict[int, int] = defaultdict(int)
     for audit in audits:
         for each in audit.ranges:
@@ -142,8 +163,8 @@ def test_ranges_and_accounts_are_those_of_the_records_that_were_sent(data: st.Da
 
 
 def test_what_was_disposed_of_is_in_its_column() -> None:
-    book = Book(host="h", zone=lambda: "", now_ms=lambda: 7)
-    recorder = book.recorder("main", "t")
+    journal = Journal()
+    recorder = journal.book.recorder("main", "t")
     recorder.settled(
         Settled(
             position=_position(1, 0),
@@ -161,7 +182,7 @@ def test_what_was_disposed_of_is_in_its_column() -> None:
     )
     recorder.unknown(_position(1, 100), 120)
     recorder.skipped(_position(1, 120), 125)
-    ranges, accounts = (decode(message.value) for message in book.take())
+    ranges, accounts = sorted(journal.publish(), key=lambda audit: len(audit.accounts))
     (unknown_offsets,) = ranges.ranges
     assert (unknown_offsets.offset, unknown_offsets.records) == (-1, 1)
     assert unknown_offsets.runs == unknown_offsets.digests == ()
@@ -173,8 +194,8 @@ def test_what_was_disposed_of_is_in_its_column() -> None:
 
 
 def test_what_is_acknowledged_out_of_order_is_said_in_ranges_of_its_own() -> None:
-    book = Book(host="h", zone=lambda: "", now_ms=lambda: 7)
-    recorder = book.recorder("main", "t")
+    journal = Journal()
+    recorder = journal.book.recorder("main", "t")
     batch = _batch([b"a", b"b", b"c"], 0, gap=b"\n")
     runs = (
         Run(partition=0, offset=10, count=2, rows=np.array([0, 2])),
@@ -195,7 +216,7 @@ def test_what_is_acknowledged_out_of_order_is_said_in_ranges_of_its_own() -> Non
             acknowledged_ms=2,
         )
     )
-    audit = decode(book.take()[0].value)
+    (audit,) = (each for each in journal.publish() if each.ranges)
     assert [(each.start, each.end, each.offset) for each in audit.ranges] == [
         (0, 6, 10),
         (2, 4, 12),

@@ -508,24 +508,25 @@ class AuditWaits(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditLost(Event):
-    """Messages for an audit topic are given up: their records will count as unverified."""
+    """Ranges and accounts for an audit topic are given up: their records count as unclaimed."""
 
     severity: ClassVar[Severity] = Severity.ERROR
     cluster: str
-    messages: int
+    entries: int
     cause: str
 
     def message(self) -> str:
         """How many, and why."""
         return (
-            f"audit of cluster {self.cluster}: {self.messages} messages are given up: {self.cause};"
-            " singer audit verify will call their records unclaimed"
+            f"audit of cluster {self.cluster}: {self.entries} ranges and accounts are given up:"
+            f" {self.cause}; singer audit verify will call their bytes missing and their records"
+            " unclaimed"
         )
 
     def counts(self) -> tuple[Count, ...]:
-        """Messages."""
+        """Ranges and accounts."""
         labels = (("cluster", self.cluster),)
-        return (Count("audit_lost_total", self.messages, labels),)
+        return (Count("audit_entries_lost_total", self.entries, labels),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from singer.base.batch import Bytes, Int64s, RecordBatch, Run
 from singer.base.position import Position
-from singer.base.wire.audit import Message
+from singer.base.wire.audit import Entry
 
 
 class Clock(Protocol):
@@ -289,28 +289,36 @@ class PositionKeeper(Protocol):
 
 
 class AuditJournal(Protocol):
-    """Messages for audit topics, kept with the positions they speak of until they are delivered.
+    """Entries for audit topics, kept with the positions they speak of until they are delivered.
 
     Coroutines raise StateError.
     """
 
-    def keep(self, taking: Callable[[], list[Message]]) -> None:
+    def keep(self, taking: Callable[[], list[Entry]]) -> None:
         """Each group commit takes these along: all of it becomes durable, or nothing."""
         ...
 
-    async def messages(self, cluster: str, limit: int) -> list[tuple[int, Message]]:
-        """The oldest of a cluster, at most so many, with their ids."""
+    async def flush(self) -> None:
+        """Return once a group commit has taken what there is."""
         ...
 
-    async def forget_messages(self, ids: Sequence[int]) -> None:
+    async def last_entry(self) -> int:
+        """The highest number of an entry; 0 without any."""
+        ...
+
+    async def entries(self, cluster: str, below: int, limit: int) -> list[Entry]:
+        """The oldest of a cluster, at most so many, with numbers below that one."""
+        ...
+
+    async def forget_entries(self, numbers: Sequence[int]) -> None:
         """They are delivered."""
         ...
 
-    async def trim_messages(self, cluster: str, most_bytes: int) -> int:
-        """Forget the oldest of a cluster beyond so many bytes; how many messages that were."""
+    async def trim_entries(self, cluster: str, most_bytes: int) -> int:
+        """Forget the oldest of a cluster beyond so many bytes; how many entries that were."""
         ...
 
-    async def forget_messages_except(self, clusters: Sequence[str]) -> None:
+    async def forget_entries_except(self, clusters: Sequence[str]) -> None:
         """Forget what is for clusters other than these."""
         ...
 

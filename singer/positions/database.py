@@ -18,7 +18,7 @@ from singer.base.events import Emit
 from singer.base.ports import Clock
 from singer.base.position import Position
 from singer.base.promotion import Cut, Ends, Promotion
-from singer.base.wire.audit import Message
+from singer.base.wire.audit import Entry
 from singer.positions import promotions, recovery, schema
 from singer.positions.connection import (
     DamagedStoreError,
@@ -66,17 +66,17 @@ class Database:
         finally:
             self._let_go()
 
-    def commit(self, positions: Iterable[Position], messages: Sequence[Message] = ()) -> None:
-        """Write positions, and messages for audit topics, in one transaction, unsynced."""
+    def commit(self, positions: Iterable[Position], entries: Sequence[Entry] = ()) -> None:
+        """Write positions, and entries for audit topics, in one transaction, unsynced."""
         now_ns = self._clock.now_ns()
         rows = [schema.to_row(position, now_ns, self._boot) for position in positions]
 
         def job(connection: sqlite3.Connection) -> None:
             with transaction(connection):
                 connection.executemany(schema.ADVANCE, rows)
-                if messages:
+                if entries:
                     connection.execute(schema.AUDIT)
-                    connection.executemany(schema.ADD_MESSAGE, messages)
+                    connection.executemany(schema.WRITE_ENTRY, entries)
 
         self._run("write position store", job)
 
@@ -224,42 +224,52 @@ class Database:
 
         self._run("write position store", job)
 
-    def messages(self, cluster: str, limit: int) -> list[tuple[int, Message]]:
-        """The oldest messages for the audit topic of a cluster."""
+    def last_entry(self) -> int:
+        """The highest number of an entry for an audit topic; 0 without any."""
 
-        def job(connection: sqlite3.Connection) -> list[tuple[int, Message]]:
+        def job(connection: sqlite3.Connection) -> int:
             connection.execute(schema.AUDIT)
-            found = connection.execute(schema.SELECT_MESSAGES, (cluster, limit))
-            return [(number, Message(cluster, key, value)) for number, key, value in found]
+            (highest,) = connection.execute(schema.LAST_ENTRY).fetchone()
+            return highest or 0
 
         return self._run("read position store", job)
 
-    def forget_messages(self, ids: Sequence[int]) -> None:
-        """Delete messages."""
+    def entries(self, cluster: str, below: int, limit: int) -> list[Entry]:
+        """The oldest entries of a cluster, in their order."""
+
+        def job(connection: sqlite3.Connection) -> list[Entry]:
+            connection.execute(schema.AUDIT)
+            found = connection.execute(schema.SELECT_ENTRIES, (cluster, below, limit))
+            return [Entry(*row) for row in found]
+
+        return self._run("read position store", job)
+
+    def forget_entries(self, numbers: Sequence[int]) -> None:
+        """Delete entries."""
 
         def job(connection: sqlite3.Connection) -> None:
             with transaction(connection):
-                connection.executemany(schema.FORGET_MESSAGE, [(key,) for key in ids])
+                connection.executemany(schema.FORGET_ENTRY, [(number,) for number in numbers])
 
         self._run("write position store", job)
 
-    def trim_messages(self, cluster: str, most_bytes: int) -> int:
-        """Delete the oldest messages of a cluster beyond so many bytes; how many it were."""
+    def trim_entries(self, cluster: str, most_bytes: int) -> int:
+        """Delete the oldest entries of a cluster beyond so many bytes; how many it were."""
 
         def job(connection: sqlite3.Connection) -> int:
             with transaction(connection):
                 connection.execute(schema.AUDIT)
-                return connection.execute(schema.TRIM_MESSAGES, (cluster, most_bytes)).rowcount
+                return connection.execute(schema.TRIM_ENTRIES, (cluster, most_bytes)).rowcount
 
         return self._run("write position store", job)
 
-    def forget_messages_except(self, clusters: Sequence[str]) -> None:
-        """Delete messages of all other clusters."""
+    def forget_entries_except(self, clusters: Sequence[str]) -> None:
+        """Delete the entries of all other clusters."""
 
         def job(connection: sqlite3.Connection) -> None:
             with transaction(connection):
                 connection.execute(schema.AUDIT)
-                connection.execute(schema.FORGET_MESSAGES_EXCEPT, (json.dumps(list(clusters)),))
+                connection.execute(schema.FORGET_ENTRIES_EXCEPT, (json.dumps(list(clusters)),))
 
         self._run("write position store", job)
 

@@ -44,6 +44,27 @@ class PositionWritesFailing(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntriesLost(Event):
+    """The store was not written for so long that the oldest entries for audits are given up."""
+
+    severity: ClassVar[Severity] = Severity.ERROR
+    path: str
+    entries: int
+
+    def message(self) -> str:
+        """How many, and what that means."""
+        return (
+            f"position store {self.path!r} cannot be written, and memory holds no more entries for "
+            f"audit topics: the {self.entries} oldest are given up; singer audit verify will call "
+            f"their bytes missing and their records unclaimed"
+        )
+
+    def counts(self) -> tuple[Count, ...]:
+        """Entries."""
+        return (Count("audit_entries_unwritten_total", self.entries),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PositionWritesResumed(Event):
     """The store can be written again."""
 

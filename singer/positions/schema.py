@@ -32,23 +32,33 @@ MINOR: Final = 0
 #: to an older program it is nothing but an index more.
 SEEN_INDEX: Final = "CREATE INDEX IF NOT EXISTS positions_seen ON positions (seen_ns)"
 
-#: Messages for audit topics. Stores that an older program made have none until the first one.
+#: What is to be said in audit topics. Stores that an older program made have none until then.
 AUDIT: Final = (
-    "CREATE TABLE IF NOT EXISTS audit "
-    "(id INTEGER PRIMARY KEY AUTOINCREMENT, cluster TEXT NOT NULL, key BLOB NOT NULL, "
-    "value BLOB NOT NULL)"
+    "CREATE TABLE IF NOT EXISTS audit_entries "
+    "(number INTEGER PRIMARY KEY, cluster TEXT NOT NULL, key BLOB NOT NULL, head BLOB NOT NULL, "
+    "file BLOB NOT NULL, field INTEGER NOT NULL, content BLOB NOT NULL)"
 )
-ADD_MESSAGE: Final = "INSERT INTO audit (cluster, key, value) VALUES (?, ?, ?)"
-#: ?1: a cluster; ?2: how many.
-SELECT_MESSAGES: Final = "SELECT id, key, value FROM audit WHERE cluster = ?1 ORDER BY id LIMIT ?2"
-FORGET_MESSAGE: Final = "DELETE FROM audit WHERE id = ?"
-FORGET_MESSAGES_EXCEPT: Final = (
-    "DELETE FROM audit WHERE cluster NOT IN (SELECT value FROM json_each(?1))"
+#: An entry grows: what tells of which file and where it goes stays.
+WRITE_ENTRY: Final = (
+    "INSERT INTO audit_entries (number, cluster, key, head, file, field, content) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (number) DO UPDATE SET content = excluded.content"
+)
+LAST_ENTRY: Final = "SELECT max(number) FROM audit_entries"
+#: ?1: a cluster; ?2: the number that they are below; ?3: how many.
+SELECT_ENTRIES: Final = (
+    "SELECT number, cluster, key, head, file, field, content FROM audit_entries "
+    "WHERE cluster = ?1 AND number < ?2 ORDER BY number LIMIT ?3"
+)
+FORGET_ENTRY: Final = "DELETE FROM audit_entries WHERE number = ?"
+FORGET_ENTRIES_EXCEPT: Final = (
+    "DELETE FROM audit_entries WHERE cluster NOT IN (SELECT value FROM json_each(?1))"
 )
 #: ?1: a cluster; ?2: bytes that may stay. The newest stay.
-TRIM_MESSAGES: Final = (
-    "DELETE FROM audit WHERE id IN (SELECT id FROM (SELECT id, sum(length(value)) "
-    "OVER (ORDER BY id DESC) AS newer FROM audit WHERE cluster = ?1) WHERE newer > ?2)"
+TRIM_ENTRIES: Final = (
+    "DELETE FROM audit_entries WHERE number IN (SELECT number FROM (SELECT number, "
+    "sum(length(key) + length(head) + length(file) + length(content)) "
+    "OVER (ORDER BY number DESC) AS newer FROM audit_entries WHERE cluster = ?1) WHERE newer > ?2)"
 )
 
 TABLES: Final = (

@@ -24,10 +24,11 @@ from singer.base.events import Emit, Event
 from singer.base.ports import Clock
 from singer.base.position import Position
 from singer.base.promotion import Cut, Ends, Promotion
-from singer.base.wire.audit import Message
+from singer.base.wire.audit import Entry
 from singer.positions.database import Database
 from singer.positions.edit import Edit
 from singer.positions.events import (
+    AuditEntriesLost,
     PositionsCommitted,
     PositionsCounted,
     PositionsOverCeiling,
@@ -49,6 +50,9 @@ BACKOFF_MAX_SECONDS: Final = 30.0
 UPKEEP_ROWS: Final = 5000
 #: A damaged store costs at most the deliveries since the last backup, sent again.
 BACKUP_EVERY_SECONDS: Final = 3600.0
+#: Entries for audit topics that are kept in memory while the store cannot be written. They take
+#: half a kilobyte each, as a rule, and three at most.
+ENTRIES_IN_MIND: Final = 10_000
 
 
 class SqlitePositions:
@@ -77,8 +81,8 @@ class SqlitePositions:
         self._jitter = jitter
         self._pending: dict[int, Position] = {}
         self._in_flight: dict[int, Position] = {}
-        self._taking: Callable[[], list[Message]] = list
-        self._messages: list[Message] = []  # taken, and not written yet
+        self._taking: Callable[[], list[Entry]] = list
+        self._entries: dict[int, Entry] = {}  # taken, and not written yet
         self._dirty = asyncio.Event()
         #: Held while something is written, so that one id is never in two writes whose order
         #: a failure could turn round.
@@ -187,13 +191,10 @@ class SqlitePositions:
         Returns them with their ids. Raises StateError: then nothing of it is to be relied on.
         """
         async with self._writing:
-            # What was advanced before is replaced; what is advanced from now on is newer.
-            replaced = self._drop({position.id for position in positions})
-            try:
-                return await self._write(partial(self._store.sight, tuple(positions)))
-            except BaseException:
-                self._pending = replaced | self._pending
-                raise
+            # What was advanced before is replaced, and goes first, because what audits say of it
+            # must not come later; what is advanced from now on is newer.
+            await self._commit()
+            return await self._write(partial(self._store.sight, tuple(positions)))
 
     async def forget(self, ids: Sequence[int]) -> None:
         """Delete rows. Their files must not be advanced any more. Raises StateError."""
@@ -264,28 +265,32 @@ class SqlitePositions:
 
     # --- AuditJournal -----------------------------------------------------------------------
 
-    def keep(self, taking: Callable[[], list[Message]]) -> None:
+    def keep(self, taking: Callable[[], list[Entry]]) -> None:
         """See AuditJournal."""
         self._taking = taking
 
-    async def messages(self, cluster: str, limit: int) -> list[tuple[int, Message]]:
+    async def last_entry(self) -> int:
         """See AuditJournal."""
-        return await self._call(partial(self._store.messages, cluster, limit))
+        return await self._call(self._store.last_entry)
 
-    async def forget_messages(self, ids: Sequence[int]) -> None:
+    async def entries(self, cluster: str, below: int, limit: int) -> list[Entry]:
+        """See AuditJournal."""
+        return await self._call(partial(self._store.entries, cluster, below, limit))
+
+    async def forget_entries(self, numbers: Sequence[int]) -> None:
         """See AuditJournal."""
         async with self._writing:
-            await self._write(partial(self._store.forget_messages, tuple(ids)))
+            await self._write(partial(self._store.forget_entries, tuple(numbers)))
 
-    async def trim_messages(self, cluster: str, most_bytes: int) -> int:
+    async def trim_entries(self, cluster: str, most_bytes: int) -> int:
         """See AuditJournal."""
         async with self._writing:
-            return await self._write(partial(self._store.trim_messages, cluster, most_bytes))
+            return await self._write(partial(self._store.trim_entries, cluster, most_bytes))
 
-    async def forget_messages_except(self, clusters: Sequence[str]) -> None:
+    async def forget_entries_except(self, clusters: Sequence[str]) -> None:
         """See AuditJournal."""
         async with self._writing:
-            await self._write(partial(self._store.forget_messages_except, tuple(clusters)))
+            await self._write(partial(self._store.forget_entries_except, tuple(clusters)))
 
     # --- promotions -------------------------------------------------------------------------
 
@@ -357,22 +362,31 @@ class SqlitePositions:
         return result
 
     async def _commit(self) -> None:
-        messages = self._messages + self._taking()
-        if not self._pending and not messages:
+        entries = self._entries | {entry.number: entry for entry in self._taking()}
+        if not self._pending and not entries:
             return
         self._in_flight, self._pending = self._pending, {}
-        self._messages = []
+        self._entries = {}
         try:
             rows = tuple(self._in_flight.values())
-            await self._write(partial(self._store.commit, rows, messages))
+            await self._write(partial(self._store.commit, rows, tuple(entries.values())))
         except BaseException:
             self._pending = self._in_flight | self._pending
-            self._messages = messages + self._messages
+            self._keep_in_mind(entries)
             raise
         else:
             self._emit(PositionsCommitted(rows=len(self._in_flight)))
         finally:
             self._in_flight = {}
+
+    def _keep_in_mind(self, entries: dict[int, Entry]) -> None:
+        """What cannot be written now; the oldest give way to what is newer."""
+        lost = sorted(entries)[: max(0, len(entries) - ENTRIES_IN_MIND)]
+        for number in lost:
+            del entries[number]
+        self._entries = entries
+        if lost:
+            self._emit(AuditEntriesLost(path=self._path, entries=len(lost)))
 
     async def _prune(self, spared: Collection[str], before_ns: int, most: float = math.inf) -> int:
         """Delete up to `most` rows of files gone since `before_ns`; how many it were."""

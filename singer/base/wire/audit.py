@@ -6,8 +6,8 @@ hand because it is written on every host all the time, and read by whoever has a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -18,6 +18,8 @@ from singer.base.errors import InputError
 VERSION: Final = 1
 #: Records per digest, as written.
 BLOCK: Final = 128
+#: A message ends before it is larger than this: brokers take 1 MiB by default.
+MESSAGE_BYTES: Final = 256 << 10
 
 _VARINT: Final = 0
 _I64: Final = 1
@@ -106,17 +108,99 @@ class Audit:
     accounts: tuple[Account, ...] = ()
 
 
-class Message(NamedTuple):
-    """A record for the audit topic of a cluster."""
+class Entry(NamedTuple):
+    """A range or an account as it is kept until it is published: the parts of a message.
 
+    Of two with the same `number` the later one holds. `cluster` and `key` are the message's, `head`
+    is what it says besides its lists; `file` is an item of its files, `content` one of the list
+    `field`, as it says of the first file.
+    """
+
+    number: int
     cluster: str
     key: bytes
-    value: bytes
+    head: bytes
+    file: bytes
+    field: int
+    content: bytes
 
 
 def encode(audit: Audit) -> bytes:
     """The value of the Kafka record."""
     return bytes(_encoded(audit, _AUDIT))
+
+
+@lru_cache(maxsize=4096)
+def encode_file(file: File) -> bytes:
+    """Of the list of a message. The same files are spoken of again and again."""
+    return bytes(_encoded(file, _FILE))
+
+
+def encode_range(growing: object) -> bytes:
+    """Of the list of a message: an object with the fields of a Range, and its lists as they are
+    written: `packed_runs` and `packed_digests`.
+    """
+    return bytes(_encoded(growing, _GROWING_RANGE))
+
+
+def encode_account(growing: object) -> bytes:
+    """Of the list of a message: an object with the fields of an Account."""
+    return bytes(_encoded(growing, _ACCOUNT))
+
+
+def put(out: bytearray, number: int) -> None:
+    """Append protobuf's varint of a number of up to 64 bits, as in the list `runs`."""
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+
+
+def messages(entries: Iterable[Entry], written_ms: int) -> list[tuple[bytes, bytes]]:
+    """As few messages as it takes: keys and values of Kafka records.
+
+    What has one key and one head stays in order. Nothing is decoded for it: a protobuf message that
+    is written behind another is added to it.
+    """
+    made: list[_Growing] = []
+    growing: dict[tuple[bytes, bytes], _Growing] = {}
+    for entry in entries:
+        place = (entry.key, entry.head)
+        message = growing.get(place)
+        if message is None or not message.takes(entry):
+            message = growing[place] = _Growing(entry.key, entry.head, written_ms)
+            made.append(message)
+        message.add(entry)
+    return [(message.key, bytes(message.value)) for message in made]
+
+
+class _Growing:
+    """A message that entries are added to."""
+
+    def __init__(self, key: bytes, head: bytes, written_ms: int) -> None:
+        self.key = key
+        self.value = bytearray(head)
+        self.value += _encoded(Audit(version=0, written_ms=written_ms), _AUDIT)
+        self._files: dict[bytes, int] = {}
+
+    def takes(self, entry: Entry) -> bool:
+        return len(self.value) + len(entry.file) + len(entry.content) <= MESSAGE_BYTES
+
+    def add(self, entry: Entry) -> None:
+        number = self._files.get(entry.file)
+        if number is None:
+            number = self._files[entry.file] = len(self._files)
+            self._item(FILES, entry.file)
+        content = bytearray(entry.content)
+        if number:
+            content.append(_FILE_TAG)
+            put(content, number)
+        self._item(entry.field, content)
+
+    def _item(self, field: int, content: bytes | bytearray) -> None:
+        self.value.append(field << 3 | _LEN)
+        put(self.value, len(content))
+        self.value += content
 
 
 def decode(value: bytes | memoryview) -> Audit:
@@ -167,18 +251,10 @@ class _Kind:
     repeated: bool = False
 
 
-def _put(out: bytearray, number: int) -> None:
-    """Protobuf's varint of a number of up to 64 bits."""
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-
-
 def _packed(numbers: Sequence[int]) -> bytearray:
     out = bytearray()
     for number in numbers:
-        _put(out, number)
+        put(out, number)
     return out
 
 
@@ -282,13 +358,18 @@ _ACCOUNT: Final[_Fields] = {
 }
 
 
-@lru_cache(maxsize=4096)
-def _encoded_file(file: File) -> bytes:
-    """The same files are spoken of again and again."""
-    return bytes(_encoded(file, _FILE))
-
-
-_FILES: Final = replace(_many(File, _FILE), write=_encoded_file)
+#: What is written of a range that grows: its lists grow as they are written.
+_GROWING_RANGE: Final[_Fields] = {
+    **_RANGE,
+    7: ("packed_runs", _RAW),
+    9: ("packed_digests", _RAW),
+}
+#: Of Range and of Account: the field `file`.
+_FILE_TAG: Final = 1 << 3 | _VARINT
+#: Numbers of the lists of a message.
+FILES: Final = 7
+RANGES: Final = 10
+ACCOUNTS: Final = 11
 _AUDIT: Final[_Fields] = {
     1: ("version", _UINT),
     2: ("host", _TEXT),
@@ -296,11 +377,11 @@ _AUDIT: Final[_Fields] = {
     4: ("run", _TEXT),
     5: ("written_ms", _SINT),
     6: ("cluster", _TEXT),
-    7: ("files", _FILES),
+    FILES: ("files", _many(File, _FILE)),
     8: ("topic", _TEXT),
     9: ("partition", _UINT),
-    10: ("ranges", _many(Range, _RANGE)),
-    11: ("accounts", _many(Account, _ACCOUNT)),
+    RANGES: ("ranges", _many(Range, _RANGE)),
+    ACCOUNTS: ("accounts", _many(Account, _ACCOUNT)),
 }
 
 
@@ -313,12 +394,12 @@ def _encoded(value: object, fields: _Fields) -> bytearray:
         tag = number << 3 | kind.wire  # of one byte: no number is above 15
         if kind.wire == _VARINT:
             out.append(tag)
-            _put(out, kind.write(content))
+            put(out, kind.write(content))
             continue
         for each in content if kind.repeated else (content,):
             data = kind.write(each)
             out.append(tag)
-            _put(out, len(data))
+            put(out, len(data))
             out += data
     return out
 
