@@ -36,6 +36,7 @@ class Shadows:
         self._timer: asyncio.TimerHandle | None = None
         self._begun: dict[str, int] = {}  # what had been skipped before it began
         self._told: dict[str, int] = {}  # what is counted of what was skipped
+        self._looked: set[str] = set()  # those that were seen to have skipped nothing
 
     def start(self) -> None:
         """Look from now on."""
@@ -83,6 +84,7 @@ class Shadows:
         if not lag.is_exceeded(files, self._services.clock.monotonic()):
             return
         lag.over = True
+        self._looked.discard(shadow.name)
         lag.others = self._others(shadow.name)
         self._begun[shadow.name] = self._told[shadow.name] = shadow.account.skipped[REASON]
         nbytes = sum(file.nbytes for file in files)
@@ -101,7 +103,15 @@ class Shadows:
             self._services.emit(
                 ShadowSkipped(stream=shadow.stream, destination=shadow.name, nbytes=more)
             )
-        if all(pipeline.settled for pipeline in pipelines):
+        if not all(pipeline.settled for pipeline in pipelines):
+            lag.others = self._others(shadow.name)
+        elif skipped == self._begun[shadow.name] and shadow.name not in self._looked:
+            # What was rewound is settled as well, and has still to be passed over.
+            self._looked.add(shadow.name)
+            for pipeline in pipelines:
+                if not pipeline.resting:
+                    pipeline.interrupt()
+        else:
             lag.over = False
             self._services.emit(
                 ShadowGoesOn(
@@ -110,8 +120,6 @@ class Shadows:
                     nbytes=skipped - self._begun[shadow.name],
                 )
             )
-        else:
-            lag.others = self._others(shadow.name)
         for pipeline in pipelines:
             if not pipeline.resting:
                 pipeline.wake()
