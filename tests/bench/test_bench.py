@@ -9,6 +9,7 @@ import pytest
 
 from bench import measure, report, workspace
 from bench.catchup import CatchUp, Pair
+from bench.isolation import FAULTS, Isolation, Run
 from bench.latency import Latency
 from bench.measure import Usage
 from bench.sending import WAYS, Sent
@@ -62,6 +63,25 @@ def test_ratios_are_medians_of_pairs_with_the_start_taken_off() -> None:
     assert result.throughput_ratio == pytest.approx(2)
     assert result.cpu_ratio == pytest.approx(1)
     assert "| **ratio** | **2.00** |  | **1.00** |" in report.catch_up_table(result, "somewhere")
+
+
+def test_what_isolation_is_said_to_hold() -> None:
+    def run(rate: float, p99_ms: float) -> Run:
+        return Run(bytes_per_second=rate, p50_ms=1.0, p99_ms=p99_ms, core_share=0.1)
+
+    def found(*pairs: tuple[Run, Run]) -> Isolation:
+        return Isolation(fault=FAULTS[0], pairs=pairs)
+
+    fast, well, slow = run(100, 12.1), run(100, 10), run(94, 10)
+    assert found((well, well), (well, slow), (well, well)).holds
+    assert not found((well, slow), (well, slow), (well, well)).holds
+    assert not found((well, fast)).holds
+    assert found((well, run(100, 11.9))).holds
+    assert found((run(100, 100), run(100, 109))).holds
+    assert not found((run(100, 100), run(100, 111))).holds
+    assert "| 1.000 | 1.0 | 1.0 | 10.0 | 12.1 | +2.1 |" in report.isolation_table(
+        [found((well, fast))]
+    )
 
 
 def test_quantiles() -> None:
