@@ -61,6 +61,7 @@ class Settled:
     records: int
     read_ms: int
     acknowledged_ms: int
+    displaced: bool = False  #: see base.ports.Settlement
 
 
 class _Digests:
@@ -157,6 +158,7 @@ class _Account(_Growing):
 class _Range(_Growing):
     offset: int
     read_ms: int
+    displaced: bool
     acknowledged_ms: int = 0
     records: int = 0
     nbytes: int = 0
@@ -181,9 +183,11 @@ class _Range(_Growing):
     def packed_digests(self) -> bytes:
         return self.digests.packed
 
-    def takes(self, start: int, offset: int) -> bool:
+    def takes(self, start: int, offset: int, *, displaced: bool) -> bool:
         """Whether records at this place of the file and the partition may be added."""
-        if start < self.end or self.digests.long or len(self.runs) >= _LONG_BYTES:
+        if displaced is not self.displaced or start < self.end:
+            return False
+        if self.digests.long or len(self.runs) >= _LONG_BYTES:
             return False
         if offset < 0 or self.offset < 0:
             return offset == self.offset
@@ -292,7 +296,7 @@ class Recorder:
     def _range(self, what: Settled, run: Run, start: int) -> _Range:
         place = (what.position.id, run.partition)
         found = self._ranges.get(place)
-        if found is not None and found.takes(start, run.offset):
+        if found is not None and found.takes(start, run.offset, displaced=what.displaced):
             return found
         number, key, head = self._book.begin(self, what.position.stream, run.partition)
         self._ranges[place] = new = _Range(
@@ -305,6 +309,7 @@ class Recorder:
             end=start,
             offset=run.offset,
             read_ms=what.read_ms,
+            displaced=what.displaced,
         )
         return new
 

@@ -54,6 +54,8 @@ class Range:
     the first record's, -1 where offsets are unknown. `runs` are counts of consecutive offsets with
     the gaps between them: count, gap, count, gap, ..., count. There is a digest for each `block`
     records, and one for the rest. `read_ms`: the first was read; `acknowledged_ms`: the last was.
+    `displaced`: a request with some of them was refused for one of its records, so they may stand
+    behind what follows them in the file.
     """
 
     file: int = 0
@@ -67,6 +69,7 @@ class Range:
     digests: tuple[int, ...] = ()
     read_ms: int = 0
     acknowledged_ms: int = 0
+    displaced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,6 +342,7 @@ _RANGE: Final[_Fields] = {
     9: ("digests", _FIXEDS),
     10: ("read_ms", _SINT),
     11: ("acknowledged_ms", _SINT),
+    12: ("displaced", _FLAG),
 }
 _ACCOUNT: Final[_Fields] = {
     1: ("file", _UINT),
