@@ -185,9 +185,9 @@ class _Range(_Growing):
 
     def takes(self, start: int, offset: int, *, displaced: bool) -> bool:
         """Whether records at this place of the file and the partition may be added."""
-        if displaced is not self.displaced:
+        if displaced is not self.displaced or start < self.end:
             return False
-        if start < self.end or self.digests.long or len(self.runs) >= _LONG_BYTES:
+        if self.digests.long or len(self.runs) >= _LONG_BYTES:
             return False
         if offset < 0 or self.offset < 0:
             return offset == self.offset

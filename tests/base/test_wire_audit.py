@@ -2,51 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from hypothesis import given
 from hypothesis import strategies as st
 
 from singer.base.errors import InputError
 from singer.base.wire.audit import Account, Audit, File, Range, decode, encode
-
-_DOCUMENT = Path(__file__).parents[2] / "docs" / "audit.md"
-_TYPES = {
-    "uint32": descriptor_pb2.FieldDescriptorProto.TYPE_UINT32,
-    "uint64": descriptor_pb2.FieldDescriptorProto.TYPE_UINT64,
-    "int32": descriptor_pb2.FieldDescriptorProto.TYPE_INT32,
-    "sint64": descriptor_pb2.FieldDescriptorProto.TYPE_SINT64,
-    "fixed64": descriptor_pb2.FieldDescriptorProto.TYPE_FIXED64,
-    "bool": descriptor_pb2.FieldDescriptorProto.TYPE_BOOL,
-    "string": descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
-    "bytes": descriptor_pb2.FieldDescriptorProto.TYPE_BYTES,
-}
-
-
-def _schema():
-    """The message class that the schema in the document describes."""
-    block = re.search(r"```proto\n(.*?)```", _DOCUMENT.read_text(), re.DOTALL)
-    assert block is not None
-    file = descriptor_pb2.FileDescriptorProto(name="audit.proto", syntax="proto3")
-    for name, body in re.findall(r"message (\w+) \{(.*?)\n\}", block[1], re.DOTALL):
-        message = file.message_type.add(name=name)
-        for repeated, kind, field, number in re.findall(
-            r"(repeated )?(\w+) (\w+) = (\d+)(?: \[packed = true\])?;", body
-        ):
-            added = message.field.add(name=field, number=int(number))
-            added.label = added.LABEL_REPEATED if repeated else added.LABEL_OPTIONAL
-            if kind in _TYPES:
-                added.type = _TYPES[kind]
-            else:
-                added.type, added.type_name = added.TYPE_MESSAGE, f".{kind}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("Audit"))
-
+from tests.support.audit_schema import schema
 
 _uints = st.integers(0, (1 << 63) - 1)
 _sints = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -121,7 +85,7 @@ _audits = st.builds(
 def test_what_is_written_is_what_the_schema_says_and_is_read_again(audit: Audit) -> None:
     value = encode(audit)
     assert decode(value) == audit
-    read = _schema().FromString(value)
+    read = schema().FromString(value)
     for name, expected in asdict(audit).items():
         found = getattr(read, name)
         if isinstance(expected, tuple):

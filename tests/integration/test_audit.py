@@ -21,8 +21,11 @@ from singer.base.wire.audit import decode, encode
 from singer.validate.topic import Topic
 from tests.support import child
 from tests.support.agent_process import AgentProcess, configuration, stream
+from tests.support.audit_reader import read_evidence
 from tests.support.kafka_cluster import KafkaCluster
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.kafka
 
 VERIFY = [sys.executable, "-m", "singer", "audit", "verify", "--json"]
 
@@ -142,6 +145,33 @@ def test_faults_on_a_real_cluster_are_found_exactly(audited: Any, logs: Path) ->
     assert found["corrupted"]["records"] == 0
     assert found["verified"] + found["unverified"] == 40_000 - 250
     assert found["unverified"] < 128 * 4
+
+
+@pytest.mark.timeout(200)
+def test_each_byte_is_said_once_over_kills(audited: Any, logs: Path) -> None:
+    made = audited()
+    log, lines = logs / "a.log", []
+    for life in range(5):
+        data = _lines(20_000 * life, 20_000)
+        lines += data.splitlines()
+        with log.open("ab") as more:
+            more.write(data)
+        before = sum(1 for _ in made.records(made.topic))
+        made.agent.start()
+        wait_until(
+            lambda before=before: sum(1 for _ in made.records(made.topic)) > before,
+            60.0,
+            lambda: "some lines arrive",
+        )
+        made.agent.kill()
+    assert made.agent.run_once() == 0
+    found = read_evidence(made.kafka.bootstrap, made.audit, made.topic)
+    assert found.covered(str(log)) == (0, log.stat().st_size)
+    assert found.columns["delivered"] == log.stat().st_size
+    assert found.columns["records"] == len(lines)
+    assert sorted(found.claimed[str(log)]) == sorted(lines)
+    # Acknowledged, and killed before that was committed: they came once more.
+    assert set(found.unclaimed.values()) <= set(lines)
 
 
 @pytest.mark.timeout(200)
