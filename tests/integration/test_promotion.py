@@ -139,7 +139,7 @@ class Switching:
 def test_switching_with_kills_at_any_time(
     kafka: KafkaCluster, tmp_path: Path, *, once: bool
 ) -> None:
-    Switching(kafka, tmp_path, 2026, once=once).run(3)
+    Switching(kafka, tmp_path, 2026, once=once).run(2)
 
 
 @pytest.mark.long
