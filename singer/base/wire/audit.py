@@ -297,6 +297,8 @@ def _uint(number: int) -> int:
 
 
 _UINT: Final = _Kind(_VARINT, int, _uint)
+#: Devices and inodes of some file systems use all 64 bits.
+_BITS: Final = _Kind(_VARINT, int, int)
 _SINT: Final = _Kind(
     _VARINT,
     lambda number: (number << 1) ^ (number >> 63),
@@ -324,8 +326,8 @@ _FILE: Final[_Fields] = {
     1: ("stream", _TEXT),
     2: ("destination", _TEXT),
     3: ("path", _RAW),
-    4: ("device", _UINT),
-    5: ("inode", _UINT),
+    4: ("device", _BITS),
+    5: ("inode", _BITS),
     6: ("birth_ns", _SINT),
     7: ("row", _UINT),
     8: ("first_seen_ns", _SINT),
