@@ -52,6 +52,8 @@ class Shadows:
         self.start()
         for shadow in self._shadows:
             assert shadow.lag is not None
+            if shadow.barrier is not None and not shadow.barrier.is_open:
+                continue  # it was primary, and consumers read it up to the cut
             pipelines = [
                 (tracked, pipeline)
                 for tracked in self._open.values()

@@ -9,8 +9,17 @@ import shutil
 
 import pytest
 
-from singer.base.config import DestinationConfig, Glob, MultilineReaderConfig, Seconds, StreamConfig
-from singer.base.events import CutReached, PromotionCancelled, PromotionComplete
+from singer import shadows
+from singer.base.config import (
+    ByteSize,
+    DestinationConfig,
+    Glob,
+    MaxLagConfig,
+    MultilineReaderConfig,
+    Seconds,
+    StreamConfig,
+)
+from singer.base.events import CutReached, PromotionCancelled, PromotionComplete, ShadowLags
 from singer.base.position import FileIdentity, Position
 from singer.base.promotion import Promotion, cuts_of, in_effect
 from tests.support.rig import LoopbackWriter
@@ -215,6 +224,32 @@ def test_a_line_that_was_sent_before_its_end_is_cut_there_for_both(rig, logs):
     app.run_until(lambda: app.writers["new"].arrived[-1] == b"two", "the last line")
     assert app.stop()
     assert read_by_turns(app) == [[b"one", b"half"], [b" and the rest", b"two"]]
+
+
+def test_a_shadow_does_not_skip_before_it_is_cut(rig, logs, monkeypatch):
+    monkeypatch.setattr(shadows, "LOOK_SECONDS", 0.01)
+    path = logs / "a.log"
+    app = rig("*.log", **two())
+    append(path, *lines(0, 10))
+    app.start()
+    app.run_until_caught_up()
+    app.stop()
+    app.start()
+    behind(app, path, "old", "new", lines(10, 20))
+    app.max_lag = {"old": MaxLagConfig(bytes=ByteSize(100))}
+    app.promote("new", "old")
+    app.writers["old"].up = False
+    append(path, *lines(20, 40))
+    app.start()
+    app.run_until(lambda: lines(39, 40)[0] in app.writers["new"].arrived, "the new one goes on")
+    app.run_for(0.5)
+    assert not app.seen(ShadowLags)
+    app.writers["old"].up = True
+    app.writers["old"].settle()
+    complete(app)
+    app.run_until_caught_up()
+    assert app.stop()
+    assert read_by_turns(app) == [lines(0, 20), lines(20, 40)]
 
 
 # --- files that are not what they were ---------------------------------------------------------
