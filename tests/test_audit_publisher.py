@@ -22,7 +22,6 @@ from singer.base.wire.audit import (
 from tests.positions.parts import Heard, opened, until
 from tests.support.rig import LoopbackWriter
 
-
 #: A range of which nothing is said but that.
 _NO_OFFSETS = b"\x30\x01"
 
