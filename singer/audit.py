@@ -38,6 +38,8 @@ _NEWLINE: Final = b"\n"
 _FEW: Final = 8
 #: A range whose digests or runs take more does not grow on: each group commit writes them again.
 _LONG_BYTES: Final = 2 << 10
+#: Nor does one whose first record was read so long before: readers take its times for its records'.
+_LONG_MS: Final = 1000
 #: So many ranges and accounts may grow; they take a kilobyte each.
 _MOST: Final = 10_000
 
@@ -183,9 +185,11 @@ class _Range(_Growing):
     def packed_digests(self) -> bytes:
         return self.digests.packed
 
-    def takes(self, start: int, offset: int, *, displaced: bool) -> bool:
+    def takes(self, what: Settled, start: int, offset: int) -> bool:
         """Whether records at this place of the file and the partition may be added."""
-        if displaced is not self.displaced or start < self.end:
+        if what.displaced is not self.displaced or start < self.end:
+            return False
+        if what.read_ms - self.read_ms >= _LONG_MS:
             return False
         if self.digests.long or len(self.runs) >= _LONG_BYTES:
             return False
@@ -296,7 +300,7 @@ class Recorder:
     def _range(self, what: Settled, run: Run, start: int) -> _Range:
         place = (what.position.id, run.partition)
         found = self._ranges.get(place)
-        if found is not None and found.takes(start, run.offset, displaced=what.displaced):
+        if found is not None and found.takes(what, start, run.offset):
             return found
         number, key, head = self._book.begin(self, what.position.stream, run.partition)
         self._ranges[place] = new = _Range(

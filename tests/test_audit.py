@@ -221,3 +221,31 @@ def test_what_is_acknowledged_out_of_order_is_said_in_ranges_of_its_own() -> Non
         (0, 6, 10),
         (2, 4, 12),
     ]
+
+
+def test_a_range_is_of_records_that_were_read_within_a_second() -> None:
+    journal = Journal()
+    recorder = journal.book.recorder("main", "t")
+    for number, read_ms in enumerate((0, 400, 999, 1000, 1500)):
+        recorder.settled(
+            Settled(
+                position=_position(1, 2 * number),
+                start=2 * number,
+                end=2 * number + 2,
+                batch=_batch([b"a"], 2 * number, gap=b"\n"),
+                runs=(Run(partition=0, offset=number, count=1, rows=slice(0, 1)),),
+                removed={},
+                dead_lettered=0,
+                skipped=0,
+                records=1,
+                read_ms=read_ms,
+                acknowledged_ms=read_ms + 1,
+            )
+        )
+        journal.commit()
+    audits = journal.publish()
+    ranges = [each for audit in audits for each in audit.ranges]
+    times = [(each.read_ms, each.acknowledged_ms, each.records) for each in ranges]
+    assert times == [(0, 1000, 3), (1000, 1501, 2)]
+    (account,) = (each for audit in audits for each in audit.accounts)
+    assert (account.start, account.end, account.records) == (0, 10, 5)
